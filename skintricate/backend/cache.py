@@ -1,0 +1,66 @@
+"""Compiled programs on disk: one file a program, written atomically, never a lock.
+
+pyopencl's own cache is left out (``cache_dir=False``): it takes one lock for the whole folder,
+waits a minute for a lock that a killed process left, and turns an unwritable folder into KeyError.
+"""
+
+import functools
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+
+@functools.cache
+def cache_folder():
+    """Return a writable folder for compiled programs: the user's cache folder or a temporary one."""
+    wanted = os.environ.get("SKINTRICATE_CACHE_DIR") or platformdirs.user_cache_dir("skintricate", False)
+    try:
+        folder = Path(wanted)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="skintricate-cache-"))
+
+
+def prepare_caches():
+    """Keep the caches of pyopencl and PoCL from failing where the home folder is not writable."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    existing = next(p for p in (Path(home), *Path(home).parents) if p.exists())
+    if not os.access(existing, os.W_OK):
+        os.environ.setdefault("POCL_CACHE_DIR", str(cache_folder() / "pocl"))
+
+
+def program_key(*parts):
+    """Return the file name of a program made of these strings."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest() + ".bin"
+
+
+def read_binary(key):
+    """Return the stored binary, or None."""
+    try:
+        return (cache_folder() / key).read_bytes() or None
+    except OSError:
+        return None
+
+
+def write_binary(key, binary):
+    """Store a binary; a folder that cannot be written costs a later build, nothing else."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=cache_folder(), delete=False) as file:
+            file.write(binary)
+        os.replace(file.name, cache_folder() / key)
+    except OSError:
+        pass
+
+
+def remove_binary(key):
+    """Forget a binary that the driver refused."""
+    (cache_folder() / key).unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""One context a process and device; one queue a thread.
+
+A process that forks after its first platform call leaves its child with runtimes whose threads are
+gone: PoCL's child hangs at its first wait. ``guard_fork`` turns that into an error at once.
+"""
+
+import os
+import threading
+
+from skintricate.backend.devices import resolve
+from skintricate.backend.memory import Budget
+from skintricate.backend.programs import build_program
+from skintricate.backend.runtimes import load_pyopencl
+from skintricate.exceptions import DeviceError
+
+_lock = threading.RLock()
+_devices = {}
+_owner = None
+
+
+def guard_fork():
+    """Raise ``DeviceError`` in a child that forked after its parent had used OpenCL."""
+    global _owner
+    if _owner is None:
+        _owner = os.getpid()
+    elif _owner != os.getpid():
+        raise DeviceError(
+            "OpenCL was used before this process was forked, and its runtimes do not survive a fork. "
+            "Start processes with joblib's default backend (loky) or multiprocessing's 'spawn' or "
+            "'forkserver' method."
+        )
+
+
+def open_device(wish="auto"):
+    """Return the ``Device`` that a wish names, opened once in this process."""
+    guard_fork()
+    info, handle = resolve(wish)
+    threads = _thread_limit(info)
+    key = (info, threads)
+    with _lock:
+        if key not in _devices:
+            _devices[key] = Device(info, handle, threads)
+        return _devices[key]
+
+
+class Device:
+    """A device in use: its context, queues, programs and what it can do.
+
+    Parameters
+    ----------
+    info : DeviceInfo
+    handle : pyopencl.Device
+    threads : int or None
+        Compute units to use of a CPU; None for all.
+    """
+
+    def __init__(self, info, handle, threads=None):
+        self.cl = load_pyopencl()
+        self.info = info
+        if threads is not None and threads < handle.max_compute_units:
+            handle = self._divide(handle, threads)
+        self.handle = handle
+        self.is_cpu = info.kind == "cpu"
+        self.context = self.cl.Context([handle])
+        self.has_float64 = "cl_khr_fp64" in handle.extensions
+        self._queues = threading.local()
+        self._programs = {}
+
+    @property
+    def queue(self):
+        """The in-order command queue of the calling thread."""
+        if not hasattr(self._queues, "queue"):
+            self._queues.queue = self.cl.CommandQueue(self.context)
+        return self._queues.queue
+
+    @property
+    def budget(self):
+        """The memory budget as it stands now."""
+        return Budget.of(self.handle, self.is_cpu)
+
+    def program(self, source, options):
+        """Return the built program of this source, built once in this process."""
+        key = (source, tuple(options))
+        with _lock:
+            if key not in self._programs:
+                self._programs[key] = build_program(self, source, options)
+            return self._programs[key]
+
+    def buffer(self, n_bytes):
+        """Return a new buffer of at least one byte."""
+        try:
+            return self.cl.Buffer(self.context, self.cl.mem_flags.READ_WRITE, max(int(n_bytes), 16))
+        except self.cl.Error as error:
+            raise DeviceError(f"{self.info} could not allocate {n_bytes} bytes: {error}") from error
+
+    def write(self, buffer, array, offset=0):
+        """Queue a copy of a contiguous host array to the device; the array is free on return."""
+        self.cl.enqueue_copy(self.queue, buffer, array, dst_offset=offset, is_blocking=True)
+
+    def read(self, array, buffer, offset=0):
+        """Wait for the queue, then copy from the device into a contiguous host array."""
+        self.cl.enqueue_copy(self.queue, array, buffer, src_offset=offset, is_blocking=True)
+        return array
+
+    def _divide(self, handle, threads):
+        """Return a sub-device of so many compute units, or the whole where it cannot be divided."""
+        try:
+            partition = [self.cl.device_partition_property.BY_COUNTS, threads]
+            return handle.create_sub_devices(partition)[0]
+        except self.cl.Error:
+            return handle
+
+
+def _thread_limit(info):
+    """Return how many compute units of a CPU to use, or None for all.
+
+    joblib and dask set OMP_NUM_THREADS in their workers, so that workers share the cores.
+    """
+    if info.kind != "cpu":
+        return None
+    for variable in ("SKINTRICATE_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(variable, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    return None

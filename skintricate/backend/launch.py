@@ -1,0 +1,41 @@
+"""Queue kernels: the one place that knows global sizes, offsets and what errors mean."""
+
+import contextlib
+
+from skintricate.exceptions import DeviceError
+
+
+class Launcher:
+    """A kernel with its arguments, ready to be queued any number of times.
+
+    Parameters
+    ----------
+    device : Device
+    kernel : pyopencl.Kernel
+        With all its arguments set; it belongs to this launcher alone.
+    work_items : int
+    local_size : int
+        Work-items of a group; the global size is rounded up to it and the kernel guards the rest.
+    """
+
+    def __init__(self, device, kernel, work_items, local_size):
+        self._enqueue = device.cl.enqueue_nd_range_kernel
+        self._kernel = kernel
+        self._global = (-(-work_items // local_size) * local_size, 1)
+        self._local = (local_size, 1)
+
+    def __call__(self, queue, number):
+        """Queue the kernel; ``number`` reaches it as the offset of its second dimension."""
+        self._enqueue(queue, self._kernel, self._global, self._local, (0, number))
+
+
+@contextlib.contextmanager
+def device_errors(device):
+    """Turn what OpenCL raises inside the block into ``DeviceError`` with the device's name."""
+    try:
+        yield
+    except device.cl.Error as error:
+        raise DeviceError(
+            f"{device.info} failed: {error}. If it is out of memory, lower batch_size or set SKINTRICATE_MEMORY_LIMIT; "
+            "if it is gone, choose another device."
+        ) from error

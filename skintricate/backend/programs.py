@@ -1,0 +1,47 @@
+"""Build a program, from the binary on disk where there is one."""
+
+import warnings
+
+from skintricate.backend import cache
+from skintricate.exceptions import KernelBuildError
+
+
+def build_program(device, source, options):
+    """Return a built ``pyopencl.Program``.
+
+    Parameters
+    ----------
+    device : Device
+    source : str
+        The whole OpenCL C source.
+    options : sequence of str
+        Compiler options.
+
+    Raises
+    ------
+    KernelBuildError
+        With the options and the compiler's log.
+    """
+    cl, handle = device.cl, device.handle
+    key = cache.program_key(
+        source, " ".join(options), handle.name, handle.driver_version, handle.platform.version, str(handle.max_compute_units)
+    )
+    binary = cache.read_binary(key)
+    with warnings.catch_warnings():
+        # Intel and NVIDIA write to the log on every build.
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        if binary is not None:
+            try:
+                return cl.Program(device.context, [handle], [binary]).build()
+            except (cl.Error, RuntimeError):
+                cache.remove_binary(key)
+        try:
+            program = cl.Program(device.context, source).build(list(options), cache_dir=False)
+        except cl.RuntimeError as error:
+            raise KernelBuildError(
+                f"A program did not build on {device.info} with options {' '.join(options)}:\n{error}"
+            ) from error
+    if device.info.runtime != "pocl":
+        # PoCL keeps compiled kernels in a cache of its own; its binaries hold none before a launch.
+        cache.write_binary(key, program.get_info(cl.program_info.BINARIES)[0])
+    return program

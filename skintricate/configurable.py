@@ -1,0 +1,112 @@
+"""Objects made of their constructor's parameters: layers, losses, optimizers, initializers.
+
+They follow scikit-learn's conventions without needing it: ``get_params`` and ``set_params`` make
+them clonable and searchable, ``==`` and ``repr`` compare and show the parameters.
+"""
+
+import inspect
+
+import numpy as np
+
+
+class Configurable:
+    """Base class. ``__init__`` stores each parameter under its own name and may check it."""
+
+    @classmethod
+    def parameter_names(cls):
+        """Return the names of the constructor's parameters."""
+        if cls.__init__ is object.__init__:
+            return ()
+        signature = inspect.signature(cls.__init__)
+        return tuple(name for name in signature.parameters if name != "self")
+
+    def get_params(self, deep=True):
+        """Return the parameters by name, those of nested objects as ``outer__inner`` too.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        params : dict
+        """
+        params = {}
+        for name in self.parameter_names():
+            value = params[name] = getattr(self, name)
+            if deep and isinstance(value, Configurable):
+                params.update({f"{name}__{key}": inner for key, inner in value.get_params().items()})
+        return params
+
+    def set_params(self, **params):
+        """Set parameters by name, those of nested objects as ``outer__inner``, and return self."""
+        own = self.get_params(deep=False)
+        for key, value in params.items():
+            name, nested, inner = key.partition("__")
+            if name not in own:
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {sorted(own)}.")
+            if nested:
+                getattr(self, name).set_params(**{inner: value})
+            else:
+                own[name] = value
+        # Through the constructor, so that its checks hold for what is set too.
+        type(self)(**{name: own[name] for name in own})
+        for name, value in own.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self):
+        defaults = inspect.signature(type(self).__init__).parameters if self.parameter_names() else {}
+        shown = []
+        for name, value in self.get_params(deep=False).items():
+            default = defaults[name].default
+            if default is inspect.Parameter.empty:
+                shown.append(repr(value))
+            elif not _same(value, default):
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other):
+        if type(self) is not type(other):
+            return NotImplemented
+        mine, theirs = self.get_params(deep=False), other.get_params(deep=False)
+        return all(_same(mine[name], theirs[name]) for name in mine)
+
+    def __hash__(self):
+        return hash((type(self), tuple(map(repr, self.get_params(deep=False).values()))))
+
+
+def _same(a, b):
+    """Compare two parameter values, arrays included."""
+    return type(a) is type(b) and bool(np.array_equal(a, b))
+
+
+def check_number(owner, name, value, low=-np.inf, high=np.inf, *, low_open=False, high_open=False, integer=False):
+    """Raise unless a parameter is a number of the interval.
+
+    Parameters
+    ----------
+    owner : object
+        Whose parameter it is; its class is named in the message.
+    name : str
+    value : object
+    low, high : float
+    low_open, high_open : bool
+        Whether the bounds themselves are excluded.
+    integer : bool
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number of the kind.
+    ValueError
+        If it lies outside.
+    """
+    kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    owner = owner if isinstance(owner, str) else type(owner).__name__
+    interval = f"{'(' if low_open or low == -np.inf else '['}{low}, {high}{')' if high_open or high == np.inf else ']'}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
+        raise TypeError(f"{owner}: {name} must be {'an integer' if integer else 'a number'} in {interval}, got {value!r}.")
+    inside = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
+    if not inside:
+        raise ValueError(f"{owner}: {name} must lie in {interval}, got {value!r}.")

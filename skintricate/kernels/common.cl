@@ -1,0 +1,178 @@
+/* Types, layouts and the two structures that every stage reads.
+ *
+ * `scalar` is the model's float type, `real` a vector of WIDTH of them: the unit of all arithmetic.
+ *
+ * Matrices on the device lie in *column panels* of PANEL columns: all rows of the first PANEL columns,
+ * then all rows of the next. The last panel is as wide as its columns, rounded up to WIDTH; the
+ * columns added are zero. A tile walks down a panel, so its loads are contiguous. Only X, Y and
+ * sample_weight keep the row-major layout of the host.
+ *
+ * One letter a dimension, always the same: N samples, I inputs, O outputs.
+ *
+ * Tunables: SCALAR (float, double), WIDTH lanes a vector, ROWS x COLUMNS vectors a tile.
+ */
+#ifndef SCALAR
+#define SCALAR float
+#define MASK int
+#endif
+#ifndef WIDTH
+#define WIDTH 8
+#endif
+#ifndef ROWS
+#define ROWS 8
+#endif
+#ifndef COLUMNS
+#define COLUMNS 3
+#endif
+#ifndef MULTIPLY_ADD
+#define MULTIPLY_ADD(a, b, c) ((c) + (a) * (b))
+#endif
+#define PANEL (COLUMNS * WIDTH)
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+
+typedef SCALAR scalar;
+typedef JOIN(SCALAR, WIDTH) real;
+typedef JOIN(MASK, WIDTH) mask;
+
+#if WIDTH == 16
+#define LANES ((mask)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#elif WIDTH == 8
+#define LANES ((mask)(0, 1, 2, 3, 4, 5, 6, 7))
+#elif WIDTH == 4
+#define LANES ((mask)(0, 1, 2, 3))
+#else
+#define LANES ((mask)(0, 1))
+#endif
+
+/* One stage of a step; skintricate/kernels/stage.py writes these rows. Offsets count scalars. */
+typedef struct {
+    int tiles;          /* how many tiles the stage has */
+    int inputs;         /* I: columns of the left operand */
+    int outputs;        /* O: columns of the result */
+    int source;         /* left operand in the workspace, or -1: X */
+    int target;         /* result in the workspace */
+    int value;          /* values of a tensor, for a derivative */
+    int saved;          /* its pre-activations, or -1 */
+    int gradient;       /* gradient in the workspace */
+    int weights;        /* in the parameters, (I + 1) rows with the bias as the last, or I rows */
+    int bias;           /* 1: the weights have a bias row */
+    int transposed;     /* transpose of the weights in the parameters, or -1 */
+    int code;           /* activation, loss or optimizer of the program */
+    int constants;      /* hyper-parameters of that code */
+    int activation;     /* activation that made the values a loss is taken of */
+    int activation_constants;
+    int losses;         /* column of the partial losses that this stage writes first, or -1 */
+    int id;             /* distinguishes random streams */
+} Stage;
+
+/* What stays the same during a run of steps. */
+typedef struct {
+    int samples;            /* rows of X in this run */
+    int batch_size;         /* rows of a step; also the rows of every tensor in the workspace */
+    int steps;              /* steps of one epoch */
+    int features;           /* columns of X */
+    int target_columns;     /* columns of Y; 1 with class_codes */
+    int class_codes;        /* 1: Y holds the index of the class */
+    int ordered;            /* 1: rows are taken in the order of `order` */
+    int weighted;           /* 1: sample_weight is given */
+    int partials;           /* partial losses of one step */
+    int parameter_count;    /* scalars from one optimizer state to the next */
+    int scalar_count;       /* scalars of one step in `scalars` */
+    int shuffle_bits;       /* bits of a sample's index, even */
+    int patience;           /* epochs without improvement that end training, or 0 */
+    uint seed;
+    int first_step;         /* steps trained before this run */
+} Run;
+
+#define STEP_ARGUMENTS                                                                            \
+    global scalar *parameters, global scalar *workspace, global const scalar *X,                  \
+    global const scalar *Y, global const scalar *sample_weight, global int *order,                \
+    global const scalar *scalars, global const scalar *constants, global scalar *losses,          \
+    global scalar *history, global int *control, global const Run *run, global const Stage *stages
+
+/* The arguments of one step, bundled. */
+typedef struct {
+    global scalar *parameters;
+    global scalar *workspace;
+    global const scalar *X;
+    global const scalar *Y;
+    global const scalar *sample_weight;
+    global const int *order;
+    global const scalar *scalars;       /* the optimizer's, of this step */
+    global const scalar *constants;
+    global scalar *losses;              /* partial losses of this step */
+    global const Run *run;
+    int number;                         /* of this step since training began */
+    int first;                          /* position of its first row */
+    int rows;                           /* N: the rows of this step */
+    scalar weight;                      /* sum of its sample weights */
+} Step;
+
+/* The number of a step in its run travels as the launch's global offset, so that no argument changes. */
+#define BEGIN_STEP                                                                                \
+    if (control[0]) return;                                                                       \
+    const int launch_step = (int)get_global_id(1);                                                \
+    const int epoch_step = launch_step % run->steps;                                              \
+    const int first_row = epoch_step * run->batch_size;                                           \
+    const int batch_rows = min(run->batch_size, run->samples - first_row);                        \
+    const Step step = {parameters, workspace, X, Y, sample_weight, order,                         \
+                       scalars + (size_t)launch_step * run->scalar_count, constants,              \
+                       losses + (size_t)epoch_step * (run->partials + 1) + 1, run,                \
+                       run->first_step + launch_step, first_row, batch_rows,                      \
+                       run->weighted ? losses[(size_t)epoch_step * (run->partials + 1)]           \
+                                     : (scalar)batch_rows}
+
+static inline real load(global const scalar *p) { return JOIN(vload, WIDTH)(0, p); }
+static inline void store(real x, global scalar *p) { JOIN(vstore, WIDTH)(x, 0, p); }
+
+/* Columns of the panel that holds `column`, padding included. */
+static inline int panel_width(int column, int columns) {
+    const int begin = column / PANEL * PANEL;
+    return min(PANEL, (columns - begin + WIDTH - 1) / WIDTH * WIDTH);
+}
+
+/* Where element (row, column) of a matrix in panels of `rows` rows lies. */
+static inline size_t panel_index(int row, int column, int rows, int columns) {
+    const int begin = column / PANEL * PANEL;
+    return (size_t)begin * rows + (size_t)row * panel_width(column, columns) + (column - begin);
+}
+
+/* The row of X that is row n of the step. */
+static inline size_t sample_row(const Step *step, int n) {
+    return step->run->ordered ? step->order[step->first + n] : step->first + n;
+}
+
+/* Sum of the lanes, in a fixed order. */
+static inline scalar lane_sum(real x) {
+#if WIDTH == 16
+    const JOIN(SCALAR, 8) a = x.lo + x.hi;
+    const JOIN(SCALAR, 4) b = a.lo + a.hi;
+#elif WIDTH == 8
+    const JOIN(SCALAR, 4) b = x.lo + x.hi;
+#elif WIDTH == 4
+    const JOIN(SCALAR, 4) b = x;
+#endif
+#if WIDTH == 2
+    return x.x + x.y;
+#else
+    return (b.x + b.z) + (b.y + b.w);
+#endif
+}
+
+static inline scalar lane_max(real x) {
+#if WIDTH == 16
+    const JOIN(SCALAR, 8) a = fmax(x.lo, x.hi);
+    const JOIN(SCALAR, 4) b = fmax(a.lo, a.hi);
+#elif WIDTH == 8
+    const JOIN(SCALAR, 4) b = fmax(x.lo, x.hi);
+#elif WIDTH == 4
+    const JOIN(SCALAR, 4) b = x;
+#endif
+#if WIDTH == 2
+    return fmax(x.x, x.y);
+#else
+    return fmax(fmax(b.x, b.z), fmax(b.y, b.w));
+#endif
+}

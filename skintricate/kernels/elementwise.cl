@@ -1,0 +1,88 @@
+/* Activations and dropout as layers of their own, ROWS rows of one panel a tile.
+ *
+ * Forward reads X or a tensor; backward multiplies by the layer's own derivative and by that of the
+ * activation that made its input, if one was fused there.
+ */
+
+typedef struct {
+    int n0, rows, o0, width;
+    size_t at;
+} Block;
+
+/* The block of a tile, as panels of the workspace lie. */
+static inline Block block_of(const Step *step, const global Stage *stage, int tile_number) {
+    const int batch = step->run->batch_size, row_tiles = (batch + ROWS - 1) / ROWS;
+    Block block;
+    block.n0 = tile_number % row_tiles * ROWS;
+    block.o0 = tile_number / row_tiles * PANEL;
+    block.rows = min(ROWS, step->rows - block.n0);
+    block.width = panel_width(block.o0, stage->outputs);
+    block.at = (size_t)block.o0 * batch + (size_t)block.n0 * block.width;
+    return block;
+}
+
+/* Vector i of a block of the layer's input; from X lanes past the last feature are zero. */
+static inline real load_input(const Step *step, const global Stage *stage, Block block, int i) {
+    if (stage->source >= 0) return load(step->workspace + stage->source + block.at + i * WIDTH);
+    const int r = i * WIDTH / block.width, column = block.o0 + i * WIDTH % block.width;
+    const real x = load(step->X + sample_row(step, block.n0 + r) * stage->outputs + column);
+    return LANES < stage->outputs - column ? x : (real)0;
+}
+
+static inline void activation_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const Block block = block_of(step, stage, tile_number);
+    for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
+        const real x = load_input(step, stage, block, i);
+        if (stage->saved >= 0) store(x, step->workspace + stage->saved + block.at + i * WIDTH);
+        store(activation_value(stage->code, x, step->constants + stage->constants),
+              step->workspace + stage->target + block.at + i * WIDTH);
+    }
+}
+
+/* target = gradient * f'(value, saved): through an activation to its input. */
+static inline void activation_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const Block block = block_of(step, stage, tile_number);
+    for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
+        const size_t at = block.at + i * WIDTH;
+        const real y = load(step->workspace + stage->value + at);
+        const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
+        store(load(step->workspace + stage->gradient + at)
+                  * activation_derivative(stage->code, x, y, step->constants + stage->constants),
+              step->workspace + stage->target + at);
+    }
+}
+
+/* The factors of inverted dropout for WIDTH columns of one row: 0 with probability `rate`, else
+ * 1 / (1 - rate). The counter is the element's position in the sequence of all steps. */
+static inline real dropout_factor(const Step *step, const global Stage *stage, Block block, int i) {
+    const scalar rate = step->constants[stage->constants];
+    const uint n = block.n0 + i * WIDTH / block.width, column = block.o0 + i * WIDTH % block.width;
+    const uint key = step->run->seed + 0x9E3779B9u * (uint)(stage->id + 1);
+    scalar factor[WIDTH];
+    for (uint lane = 0; lane < WIDTH; lane++) {
+        const uint2 bits = philox((uint2)(n * (uint)stage->outputs + column + lane, (uint)step->number), key);
+        factor[lane] = (scalar)(bits.x >> 8) / (scalar)16777216 < rate ? (scalar)0 : 1 / (1 - rate);
+    }
+    return JOIN(vload, WIDTH)(0, factor);
+}
+
+static inline void dropout_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const Block block = block_of(step, stage, tile_number);
+    for (int i = 0; i < block.rows * block.width / WIDTH; i++)
+        store(load_input(step, stage, block, i) * dropout_factor(step, stage, block, i),
+              step->workspace + stage->target + block.at + i * WIDTH);
+}
+
+static inline void dropout_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const Block block = block_of(step, stage, tile_number);
+    for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
+        const size_t at = block.at + i * WIDTH;
+        store(load(step->workspace + stage->gradient + at) * dropout_factor(step, stage, block, i),
+              step->workspace + stage->target + at);
+    }
+}
+
+TILE_KERNEL(activation_forward)
+TILE_KERNEL(activation_backward)
+TILE_KERNEL(dropout_forward)
+TILE_KERNEL(dropout_backward)

@@ -1,0 +1,85 @@
+/* What happens once an epoch: the order of the samples, the weight of each step, the losses.
+ *
+ * The order is a keyed bijection of 0 .. samples - 1 rather than a sorted table: a balanced Feistel
+ * network over the next even number of bits, applied again while it lands outside (cycle walking,
+ * Black and Rogaway 2002). skintricate/kernels/shuffle.py is its twin for data that is streamed.
+ */
+#define SHUFFLE_ROUNDS 6
+
+static inline uint shuffled(uint index, uint samples, int bits, uint key) {
+    const int half_bits = bits / 2;
+    const uint half_mask = (1u << half_bits) - 1u;
+    do {
+        uint left = index >> half_bits, right = index & half_mask;
+        for (uint round = 0; round < SHUFFLE_ROUNDS; round++) {
+            uint h = (right + key) * 0x9E3779B9u + round * 0x85EBCA6Bu;
+            h ^= h >> 16; h *= 0x7FEB352Du; h ^= h >> 15; h *= 0x846CA68Bu; h ^= h >> 16;
+            const uint next = left ^ (h & half_mask);
+            left = right;
+            right = next;
+        }
+        index = left << half_bits | right;
+    } while (index >= samples);
+    return index;
+}
+
+/* order[i] for one block of ORDER_BLOCK samples a work-item; the launch's offset is the epoch. */
+#define ORDER_BLOCK 256
+kernel void order_samples(STEP_ARGUMENTS, int stage) {
+    if (control[0]) return;
+    const uint samples = run->samples, epoch = get_global_id(1);
+    const uint key = philox((uint2)(epoch, 0u), run->seed).x;
+    const uint begin = get_global_id(0) * ORDER_BLOCK, end = min(begin + ORDER_BLOCK, samples);
+    for (uint i = begin; i < end; i++) order[i] = shuffled(i, samples, run->shuffle_bits, key);
+}
+
+/* The sum of the sample weights of each step, one work-item a step; column 0 of the losses. */
+kernel void weigh_steps(STEP_ARGUMENTS, int stage) {
+    const int s = get_global_id(0);
+    if (control[0] || s >= run->steps) return;
+    scalar total = 0;
+    const int end = min((s + 1) * run->batch_size, run->samples);
+    for (int n = s * run->batch_size; n < end; n++) total += sample_weight[run->ordered ? order[n] : n];
+    losses[(size_t)s * (run->partials + 1)] = total;
+}
+
+/* Reduce the partial losses of an epoch to step losses and one epoch loss, and decide whether to go on.
+ *
+ * A step's partials are pairs (loss, correct); history is laid out as
+ * [epoch losses | epoch accuracies | step losses | step accuracies | tolerance, best loss] for
+ * `capacity` epochs, and the launch's offset is the epoch's slot.
+ * control: [1: no improvement, 2: not finite; epochs done; epochs without improvement].
+ */
+kernel void finish_epoch(STEP_ARGUMENTS, int capacity) {
+    if (control[0] || get_global_id(0) > 0) return;
+    const int slot = get_global_id(1);
+    const int steps = run->steps;
+    global scalar *epoch_loss = history, *epoch_accuracy = history + capacity;
+    global scalar *step_loss = history + 2 * (size_t)capacity + (size_t)slot * steps;
+    global scalar *step_accuracy = step_loss + (size_t)capacity * steps;
+    global scalar *halting = history + 2 * (size_t)capacity * (steps + 1); /* tolerance, best loss */
+    scalar total = 0, total_correct = 0, total_weight = 0;
+    for (int s = 0; s < steps; s++) {
+        global const scalar *partial = losses + (size_t)s * (run->partials + 1);
+        const int rows = min(run->batch_size, run->samples - s * run->batch_size);
+        const scalar weight = run->weighted ? partial[0] : (scalar)rows;
+        scalar loss = 0, correct = 0;
+        for (int k = 0; k < run->partials; k += 2) {
+            loss += partial[1 + k];
+            correct += partial[2 + k];
+        }
+        total += loss;
+        total_correct += correct;
+        total_weight += weight;
+        step_loss[s] = weight > 0 ? loss / weight : 0;
+        step_accuracy[s] = weight > 0 ? correct / weight : 0;
+    }
+    const scalar loss = total / total_weight;
+    epoch_loss[slot] = loss;
+    epoch_accuracy[slot] = total_correct / total_weight;
+    control[1] += 1;
+    control[2] = loss > halting[1] - halting[0] ? control[2] + 1 : 0;
+    halting[1] = fmin(halting[1], loss);
+    if (!isfinite(loss)) control[0] = 2;
+    else if (run->patience > 0 && control[2] > run->patience) control[0] = 1;
+}

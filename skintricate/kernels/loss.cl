@@ -1,0 +1,95 @@
+/* The loss of a step with its gradient, ROWS rows a tile.
+ *
+ * Partial sums per tile go to the step's losses as pairs (loss, correct predictions), both weighted.
+ * The gradient is weighted too, but not yet divided by the sum of the weights: the weights'
+ * gradient does that once a tile. constants: [scale, threshold, hyper-parameters...], where scale averages over
+ * outputs and threshold separates the classes. The result is the gradient before the activation that
+ * made the values.
+ */
+
+/* The targets of WIDTH columns of one row. */
+static inline real load_target(const Step *step, size_t row, int column) {
+    if (step->run->class_codes) {
+        const int code = (int)step->Y[row];
+        return LANES == code - column ? (real)1 : (real)0;
+    }
+    return load(step->Y + row * step->run->target_columns + column);
+}
+
+static inline void loss_elementwise_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
+    const global scalar *p = step->constants + stage->constants;
+    const scalar scale = p[0], threshold = p[1];
+    scalar total = 0, total_correct = 0;
+    for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
+        const size_t row = sample_row(step, n);
+        const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
+        scalar loss = 0, correct = 0;
+        for (int j = 0; j < vectors; j++) {
+            const mask inside = LANES < columns - j * WIDTH;
+            const size_t at = row_vector(n, j, batch, columns);
+            const real y = load(step->workspace + stage->value + at);
+            const real t = inside ? load_target(step, row, j * WIDTH) : (real)0;
+            loss += lane_sum(inside ? loss_value(stage->code, y, t, p + 2) : (real)0);
+            const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
+            const real gradient = loss_gradient(stage->code, y, t, p + 2) * (weight * scale)
+                                  * activation_derivative(stage->activation, x, y,
+                                                          step->constants + stage->activation_constants);
+            store(inside ? gradient : (real)0, step->workspace + stage->target + at);
+            correct += lane_sum(inside && ((y > threshold) == (t > (scalar)0.5)) ? (real)1 : (real)0);
+        }
+        /* A row without weight does not count, even where its loss is not finite. */
+        if (weight != 0) {
+            total += weight * scale * loss;
+            total_correct += weight * correct / columns;
+        }
+    }
+    step->losses[stage->losses + 2 * tile_number] = total;
+    step->losses[stage->losses + 2 * tile_number + 1] = total_correct;
+}
+
+/* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum exp(x - max x).
+ * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j. */
+static inline void loss_softmax_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
+    scalar total = 0, total_correct = 0;
+    for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
+        const size_t row = sample_row(step, n);
+        const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
+        scalar largest = -INFINITY, target_largest = -INFINITY, sum = 0, loss = 0, target_sum = 0;
+        for (int j = 0; j < vectors; j++) {
+            const mask inside = LANES < columns - j * WIDTH;
+            const real x = load(step->workspace + stage->value + row_vector(n, j, batch, columns));
+            const real t = load_target(step, row, j * WIDTH);
+            largest = fmax(largest, lane_max(inside ? x : (real)(-INFINITY)));
+            target_largest = fmax(target_largest, lane_max(inside && (t > (scalar)0.5) ? x : (real)(-INFINITY)));
+        }
+        for (int j = 0; j < vectors; j++) {
+            const real x = load(step->workspace + stage->value + row_vector(n, j, batch, columns));
+            sum += lane_sum(LANES < columns - j * WIDTH ? exp(x - largest) : (real)0);
+        }
+        const scalar log_sum = largest + log(sum);
+        for (int j = 0; j < vectors; j++) {
+            const mask inside = LANES < columns - j * WIDTH;
+            const real x = load(step->workspace + stage->value + row_vector(n, j, batch, columns));
+            const real t = load_target(step, row, j * WIDTH);
+            loss += lane_sum(inside ? t * (log_sum - x) : (real)0);
+            target_sum += lane_sum(inside ? t : (real)0);
+        }
+        for (int j = 0; j < vectors; j++) {
+            const size_t at = row_vector(n, j, batch, columns);
+            const real x = load(step->workspace + stage->value + at);
+            const real gradient = exp(x - log_sum) * target_sum - load_target(step, row, j * WIDTH);
+            store(LANES < columns - j * WIDTH ? gradient * weight : (real)0, step->workspace + stage->target + at);
+        }
+        if (weight != 0) {
+            total += weight * loss;
+            total_correct += target_largest == largest ? weight : (scalar)0;
+        }
+    }
+    step->losses[stage->losses + 2 * tile_number] = total;
+    step->losses[stage->losses + 2 * tile_number + 1] = total_correct;
+}
+
+TILE_KERNEL(loss_elementwise)
+TILE_KERNEL(loss_softmax)

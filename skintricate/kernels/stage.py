@@ -1,0 +1,98 @@
+"""The two structures of ``common.cl`` as NumPy types, and the layout of matrices in panels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+STAGE = np.dtype(
+    [
+        (name, np.int32)
+        for name in (
+            "tiles",
+            "inputs",
+            "outputs",
+            "source",
+            "target",
+            "value",
+            "saved",
+            "gradient",
+            "weights",
+            "bias",
+            "transposed",
+            "code",
+            "constants",
+            "activation",
+            "activation_constants",
+            "losses",
+            "id",
+        )
+    ]
+)
+# Offsets that mean "not there" until a stage names them.
+ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses")
+
+RUN = np.dtype(
+    [
+        (name, np.uint32 if name == "seed" else np.int32)
+        for name in (
+            "samples",
+            "batch_size",
+            "steps",
+            "features",
+            "target_columns",
+            "class_codes",
+            "ordered",
+            "weighted",
+            "partials",
+            "parameter_count",
+            "scalar_count",
+            "shuffle_bits",
+            "patience",
+            "seed",
+            "first_step",
+        )
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a matrix lies in column panels.
+
+    Parameters
+    ----------
+    width : int
+        Lanes of a vector; columns are padded to a multiple of it.
+    panel : int
+        Columns of a full panel, a multiple of ``width``.
+    """
+
+    width: int
+    panel: int
+
+    def padded(self, columns):
+        """Return the number of columns with padding."""
+        return -(-columns // self.width) * self.width
+
+    def pack(self, matrix, out):
+        """Write a ``(rows, columns)`` matrix into the flat array ``out`` of ``rows * padded`` scalars."""
+        rows, columns = matrix.shape
+        for begin, width in self._panels(columns):
+            part = matrix[:, begin : begin + width]
+            panel = out[begin * rows : (begin + width) * rows].reshape(rows, width)
+            panel[:, : part.shape[1]] = part
+            panel[:, part.shape[1] :] = 0
+
+    def unpack(self, flat, rows, columns):
+        """Return the ``(rows, columns)`` matrix that ``pack`` wrote."""
+        matrix = np.empty((rows, columns), flat.dtype)
+        for begin, width in self._panels(columns):
+            part = matrix[:, begin : begin + width]
+            part[...] = flat[begin * rows : (begin + width) * rows].reshape(rows, width)[:, : part.shape[1]]
+        return matrix
+
+    def _panels(self, columns):
+        """Yield the first column and the padded width of every panel."""
+        padded = self.padded(columns)
+        for begin in range(0, padded, self.panel):
+            yield begin, min(self.panel, padded - begin)

@@ -1,0 +1,76 @@
+/* Register-blocked products: the inner loops of every dense layer.
+ *
+ * A tile is ROWS rows by `columns` <= COLUMNS vectors of the result, held in registers over the whole
+ * sum. Each sum runs in the order of its index, whatever the tile, so a row's result does not depend
+ * on the rows beside it. The accumulators are named by constant indices only: the loops over them
+ * unroll and they never leave the registers.
+ */
+
+/* tile += a[0..ROWS] (k columns each) times k rows of b, a panel of `columns` vectors. */
+#define DEFINE_MULTIPLY(NAME, VECTORS)                                                            \
+static inline void NAME(const global scalar *const *a, const global scalar *b, int k, real *tile) { \
+    real c[ROWS * VECTORS];                                                                       \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = tile[i];                    \
+    for (int p = 0; p < k; p++, b += VECTORS * WIDTH) {                                           \
+        real v[VECTORS];                                                                          \
+        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
+        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
+            const real s = (real)(a[r][p]);                                                       \
+            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
+                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
+        }                                                                                         \
+    }                                                                                             \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
+}
+
+/* tile += transpose of ROWS columns of a times n rows of b; row i of a is at a + index[i] * stride,
+ * or at a + i * stride where there is no index. */
+#define DEFINE_MULTIPLY_TRANSPOSED(NAME, VECTORS)                                                 \
+static inline void NAME(const global scalar *a, const global int *index, int stride,              \
+                        const global scalar *b, int n, real *tile) {                              \
+    real c[ROWS * VECTORS];                                                                       \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = 0;                          \
+    for (int p = 0; p < n; p++, b += VECTORS * WIDTH) {                                           \
+        const global scalar *row = a + (size_t)(index ? index[p] : p) * stride;                   \
+        real v[VECTORS];                                                                          \
+        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
+        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
+            const real s = (real)(row[r]);                                                        \
+            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
+                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
+        }                                                                                         \
+    }                                                                                             \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
+}
+
+DEFINE_MULTIPLY(multiply_1, 1)
+DEFINE_MULTIPLY_TRANSPOSED(multiply_transposed_1, 1)
+#if COLUMNS > 1
+DEFINE_MULTIPLY(multiply_2, 2)
+DEFINE_MULTIPLY_TRANSPOSED(multiply_transposed_2, 2)
+#endif
+#if COLUMNS > 2
+DEFINE_MULTIPLY(multiply_3, 3)
+DEFINE_MULTIPLY_TRANSPOSED(multiply_transposed_3, 3)
+#endif
+
+static inline void multiply(int vectors, const global scalar *const *a, const global scalar *b, int k, real *tile) {
+#if COLUMNS > 2
+    if (vectors == 3) { multiply_3(a, b, k, tile); return; }
+#endif
+#if COLUMNS > 1
+    if (vectors == 2) { multiply_2(a, b, k, tile); return; }
+#endif
+    multiply_1(a, b, k, tile);
+}
+
+static inline void multiply_transposed(int vectors, const global scalar *a, const global int *index, int stride,
+                                       const global scalar *b, int n, real *tile) {
+#if COLUMNS > 2
+    if (vectors == 3) { multiply_transposed_3(a, index, stride, b, n, tile); return; }
+#endif
+#if COLUMNS > 1
+    if (vectors == 2) { multiply_transposed_2(a, index, stride, b, n, tile); return; }
+#endif
+    multiply_transposed_1(a, index, stride, b, n, tile);
+}

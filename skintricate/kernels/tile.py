@@ -1,0 +1,62 @@
+"""The tile of a device: how many lanes, rows and vectors, chosen by measurement."""
+
+from dataclasses import dataclass
+
+from skintricate.kernels.stage import Layout
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Sizes of a register tile and how a device multiplies and adds.
+
+    Parameters
+    ----------
+    width : int
+        Lanes of a vector.
+    rows, columns : int
+        The tile is ``rows`` rows by ``columns`` vectors.
+    local_size : int
+        Work-items of a work-group, a tile each.
+    multiply_add : {"fma", "mad", "contracted"}
+    """
+
+    width: int
+    rows: int
+    columns: int
+    local_size: int
+    multiply_add: str
+
+    @classmethod
+    def of(cls, device, dtype):
+        """Choose the tile of a device for a float type."""
+        lanes = 1 if dtype == "float32" else 2
+        if device.info.runtime == "pocl":
+            # LLVM 14 aborts on 16 lanes, scalarises fma() and spills more than this many accumulators.
+            return cls(8 // lanes, 4, 3, 1, "contracted")
+        if device.is_cpu:
+            native = device.handle.native_vector_width_float or 8
+            width = max(4, min(16, native))
+            # AVX-512 has 32 vector registers, the others 16: accumulators, one row of b and a scalar.
+            return cls(width // lanes, 8 if width == 16 else 4, 3, 1, "contracted")
+        return cls(4 // lanes, 4, 1, 64, "fma")
+
+    @property
+    def layout(self):
+        """The layout of matrices that this tile walks."""
+        return Layout(self.width, self.width * self.columns)
+
+    def options(self, dtype):
+        """Return the compiler options that set the kernels' tunables."""
+        single = dtype == "float32"
+        options = [
+            f"-DSCALAR={'float' if single else 'double'}",
+            f"-DMASK={'int' if single else 'long'}",
+            f"-DWIDTH={self.width}",
+            f"-DROWS={self.rows}",
+            f"-DCOLUMNS={self.columns}",
+        ]
+        if self.multiply_add != "contracted":
+            options.append(f"-DMULTIPLY_ADD={self.multiply_add}")
+        if single:
+            options.append("-cl-single-precision-constant")
+        return options

@@ -1,0 +1,51 @@
+"""Dropout."""
+
+from skintricate.configurable import check_number
+from skintricate.layers.base import Layer
+
+
+class Dropout(Layer):
+    """Sets values to zero at random during training (Srivastava et al. 2014).
+
+    Kept values are divided by ``1 - rate``, so that predictions need no change. The random numbers are
+    counter-based: they depend on the model's seed, the layer, the step and the element alone.
+
+    Parameters
+    ----------
+    rate : float, default=0.5
+        Probability of zero, in [0, 1).
+    """
+
+    def __init__(self, rate=0.5):
+        check_number(self, "rate", rate, 0, 1, high_open=True)
+        self.rate = rate
+
+    def forward(self, lowering, x):
+        if not lowering.training:
+            return x
+        y = lowering.tensor(x.columns, None, trainable=x.trainable)
+        lowering.launch(
+            "dropout_forward",
+            tiles=lowering.tiles(x.columns),
+            outputs=x.columns,
+            source=x.offset,
+            target=y.offset,
+            constants=lowering.constant(self.rate),
+            id=lowering.position(self),
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        if not x.trainable:
+            return None
+        target = lowering.allocate(x.columns)
+        lowering.launch(
+            "dropout_backward",
+            tiles=lowering.tiles(x.columns),
+            outputs=x.columns,
+            gradient=gradient,
+            target=target,
+            constants=lowering.constant(self.rate),
+            id=lowering.position(self),
+        )
+        return lowering.through_activation(x, target)

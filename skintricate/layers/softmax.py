@@ -1,0 +1,31 @@
+"""SoftMax."""
+
+from skintricate.layers.base import Layer
+
+
+class SoftMax(Layer):
+    """``exp(x_j) / sum_k exp(x_k)`` over the outputs of a sample.
+
+    As the last layer before ``CategoricalCrossEntropy`` it is computed together with the loss.
+    """
+
+    def forward(self, lowering, x):
+        y = lowering.tensor(x.columns, None, trainable=x.trainable)
+        lowering.launch(
+            "softmax_forward", tiles=lowering.row_tiles, outputs=x.columns, source=x.offset, target=y.offset
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        if not x.trainable:
+            return None
+        target = lowering.allocate(x.columns)
+        lowering.launch(
+            "softmax_backward",
+            tiles=lowering.row_tiles,
+            outputs=x.columns,
+            value=y.offset,
+            gradient=gradient,
+            target=target,
+        )
+        return lowering.through_activation(x, target)

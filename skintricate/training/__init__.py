@@ -1,0 +1,26 @@
+"""Training and prediction on a device: lowering, schedules, the loop, what it records."""
+
+from skintricate.training.callbacks import Callback, LossPlot, ProgressBar, ProgressLine
+from skintricate.training.fit import FitOptions, fit_network
+from skintricate.training.forward import Forward
+from skintricate.training.halting import Halting, MinAccuracyReached, MinLossReached
+from skintricate.training.history import History
+from skintricate.training.lowering import Lowering, infer_shapes
+from skintricate.training.state import NetworkState
+
+__all__ = [
+    "Callback",
+    "FitOptions",
+    "Forward",
+    "Halting",
+    "History",
+    "LossPlot",
+    "Lowering",
+    "MinAccuracyReached",
+    "MinLossReached",
+    "NetworkState",
+    "ProgressBar",
+    "ProgressLine",
+    "fit_network",
+    "infer_shapes",
+]

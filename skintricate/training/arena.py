@@ -1,0 +1,92 @@
+"""The buffers of a plan on a device, and its kernels bound to them."""
+
+import numpy as np
+
+from skintricate.backend.launch import Launcher
+from skintricate.kernels import RUN
+
+
+class Arena:
+    """Everything that the stages of a plan read and write.
+
+    Parameters
+    ----------
+    device : Device
+    program : Program
+    plan : Plan
+    dtype : {"float32", "float64"}
+    data : dict of str to pyopencl.Buffer
+        ``X``, and for training ``Y``, ``sample_weight`` and ``order``.
+    parameters : pyopencl.Buffer, default=None
+        Shared parameters; None allocates them.
+    losses, scalars, history : int
+        Sizes of those buffers, in scalars.
+    """
+
+    def __init__(self, device, program, plan, dtype, data, parameters=None, losses=1, scalars=1, history=1):
+        self.device, self.program, self.plan = device, program, plan
+        self.dtype = np.dtype(dtype)
+        size = self.dtype.itemsize
+        self.parameters = parameters or device.buffer(plan.parameter_size * size)
+        self.workspace = self._zeros(plan.workspace_size * size)
+        self.scalars = device.buffer(scalars * size)
+        self.losses = self._zeros(losses * size)
+        self.history = self._zeros(history * size)
+        self.control = self._zeros(4 * 4)
+        self._run = device.buffer(RUN.itemsize)
+        constants = np.array(plan.constants or [0.0], self.dtype)
+        self._constants = device.buffer(constants.nbytes)
+        self._stages = device.buffer(plan.stages.nbytes)
+        device.write(self._constants, constants)
+        device.write(self._stages, plan.stages)
+        unused = self._constants
+        self._arguments = (
+            self.parameters,
+            self.workspace,
+            data["X"],
+            data.get("Y", unused),
+            data.get("sample_weight", unused),
+            data.get("order", unused),
+            self.scalars,
+            self._constants,
+            self.losses,
+            self.history,
+            self.control,
+            self._run,
+            self._stages,
+        )
+
+    def launcher(self, name, work_items, *numbers):
+        """Return a kernel of the program bound to these buffers; ``numbers`` are its further int arguments."""
+        kernel = self.program.kernel(name)
+        kernel.set_args(*self._arguments, *map(np.int32, numbers))
+        return Launcher(self.device, kernel, work_items, self.program.tile.local_size)
+
+    def step_launchers(self):
+        """Return the launchers of one step, in order."""
+        launchers = []
+        for launch in self.plan.launches:
+            numbers = [launch.first]
+            if launch.kernel in ("dense_backward_weights", "dense_update"):
+                numbers.append(launch.end)
+            launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
+        return launchers
+
+    def write_run(self, **fields):
+        """Set what stays the same during a run of steps."""
+        run = np.zeros(1, RUN)
+        for name, value in fields.items():
+            run[name] = value
+        self.device.write(self._run, run)
+
+    def write_run_number(self, step):
+        """Set the number of steps trained before the run."""
+        number = np.array([step & 0x7FFFFFFF], np.int32)
+        self.device.write(self._run, number, offset=RUN.fields["first_step"][1])
+
+    def _zeros(self, n_bytes):
+        """Return a new buffer of zeros."""
+        n_bytes = max(-(-n_bytes // 16) * 16, 16)
+        buffer = self.device.buffer(n_bytes)
+        self.device.cl.enqueue_fill_buffer(self.device.queue, buffer, np.zeros(1, np.int32), 0, n_bytes)
+        return buffer

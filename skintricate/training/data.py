@@ -1,0 +1,66 @@
+"""Training data: rows of X, targets and weights, dense or sparse, in host memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+# Scalars after the end of X and Y that vector loads may touch; their lanes are never used.
+TAIL = 64
+
+
+@dataclass
+class Data:
+    """What a network is trained on.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (N, I)
+    Y : ndarray of shape (N, n_columns)
+        Targets, or with ``class_codes`` the index of each sample's class in one column.
+    sample_weight : ndarray of shape (N,) or None
+    class_codes : bool
+    """
+
+    X: object
+    Y: np.ndarray
+    sample_weight: np.ndarray = None
+    class_codes: bool = False
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    @property
+    def n_features(self):
+        """Columns of X."""
+        return self.X.shape[1]
+
+    def bytes_per_row(self, dtype):
+        """Return the device memory that one row takes, its place in the order included."""
+        scalars = self.X.shape[1] + self.Y.shape[1] + (self.sample_weight is not None)
+        return scalars * np.dtype(dtype).itemsize + 4
+
+    def rows(self, index, dtype):
+        """Return contiguous ``(X, Y, sample_weight)`` of these rows (a slice or an index array)."""
+        weights = None if self.sample_weight is None else np.ascontiguousarray(self.sample_weight[index], dtype)
+        return dense_rows(self.X, index, dtype), np.ascontiguousarray(self.Y[index], dtype), weights
+
+
+def dense_rows(X, index, dtype):
+    """Return rows of a dense or sparse matrix as a contiguous dense array."""
+    rows = X[index]
+    if scipy.sparse.issparse(rows):
+        rows = rows.toarray()
+    return np.ascontiguousarray(rows, dtype)
+
+
+def write_rows(device, buffer, array):
+    """Copy a two-dimensional array to the start of a buffer, and zeros into the tail after it."""
+    if array.size:
+        device.write(buffer, array)
+    device.write(buffer, np.zeros(TAIL, array.dtype), offset=array.nbytes)
+
+
+def row_buffer(device, n_rows, n_columns, dtype):
+    """Return a buffer for so many rows and the tail that vector loads may touch."""
+    return device.buffer((n_rows * n_columns + TAIL) * np.dtype(dtype).itemsize)

@@ -1,0 +1,187 @@
+"""The training loop: epochs until one of the reasons to stop."""
+
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skintricate.backend.launch import device_errors
+from skintricate.exceptions import DivergenceError, HaltingWarning, TrainingInterruptedWarning
+from skintricate.training.forward import Forward
+from skintricate.training.history import Epoch, History
+from skintricate.training.trainer import make_trainer
+
+
+@dataclass
+class FitOptions:
+    """How to train.
+
+    Attributes
+    ----------
+    loss : Loss
+    optimizer : Optimizer
+    alpha : float
+        L2 penalty ``alpha / 2 * sum(W^2)``, divided by the sum of a batch's sample weights.
+    batch_size, max_iter : int
+    shuffle : bool
+    tol : float
+        Least improvement that counts.
+    n_iter_no_change : int or None
+        Epochs without improvement after which training stops; None never stops for that.
+    early_stopping : bool
+        Whether improvement is that of ``validation_score``, whose best weights are restored.
+    halting_condition : Halting or None
+    validation_score : callable or None
+        Takes ``predict`` (a function of X that returns outputs) and returns a score, higher is better.
+    metrics : dict of str to callable
+        Each takes ``predict`` and returns a number, once an epoch.
+    callbacks : list of Callback
+    """
+
+    loss: object
+    optimizer: object
+    alpha: float = 0.0
+    batch_size: int = 200
+    max_iter: int = 200
+    shuffle: bool = True
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+    early_stopping: bool = False
+    halting_condition: object = None
+    validation_score: object = None
+    metrics: dict = field(default_factory=dict)
+    callbacks: list = field(default_factory=list)
+
+    @property
+    def patience(self):
+        """Epochs without improvement of the training loss that end training on the device; 0 for never."""
+        return 0 if self.early_stopping or self.n_iter_no_change is None else self.n_iter_no_change
+
+    @property
+    def waits_each_epoch(self):
+        """Whether the host has to look at the weights or decide after every epoch."""
+        return bool(
+            self.validation_score
+            or self.halting_condition is not None
+            or self.metrics
+            or any(callback.synchronous for callback in self.callbacks)
+        )
+
+
+def fit_network(device, dtype, network, state, data, options):
+    """Train a network; the state's arrays are replaced by the trained ones.
+
+    Parameters
+    ----------
+    device : Device
+    dtype : {"float32", "float64"}
+    network : list of Layer
+    state : NetworkState
+    data : Data
+    options : FitOptions
+
+    Returns
+    -------
+    history : History
+
+    Raises
+    ------
+    DivergenceError
+        If the loss of an epoch is not finite.
+    """
+    with device_errors(device):
+        trainer = make_trainer(device, dtype, network, state, data, options)
+        loop = _Loop(trainer, network, state, data, options)
+        for callback in options.callbacks:
+            callback.on_fit_begin(options.max_iter)
+        try:
+            loop.run()
+        except KeyboardInterrupt:
+            loop.history.stopped_by = "interrupted"
+            warnings.warn(
+                f"Training interrupted after {len(loop.history)} epochs; the weights so far are kept.",
+                TrainingInterruptedWarning,
+                stacklevel=3,
+            )
+        finally:
+            for callback in options.callbacks:
+                callback.on_fit_end(loop.history)
+        trainer.read_state(best=options.early_stopping)
+        return loop.history
+
+
+class _Loop:
+    """Runs the trainer and decides what each epoch means."""
+
+    def __init__(self, trainer, network, state, data, options):
+        self._trainer, self._state, self._options = trainer, state, options
+        self.history = History()
+        self._forward = Forward(
+            trainer.device, trainer.dtype.name, network, data.n_features, parameters=trainer.parameters
+        )
+        self._started = time.perf_counter()
+        self._best_score, self._without_improvement = -np.inf, 0
+
+    def run(self):
+        """Train until a reason to stop; it is written into the history."""
+        options, trainer = self._options, self._trainer
+        stop = None
+        while stop is None and len(self.history) < options.max_iter:
+            if options.waits_each_epoch:
+                trainer.epochs_at_once = 1
+            results, stopped = trainer.run(options.max_iter - len(self.history))
+            for loss, accuracy, step_loss, step_accuracy in zip(*results):
+                epoch = self._record(float(loss), float(accuracy), step_loss, step_accuracy)
+                stop = stop or self._reason_to_stop(epoch)
+            if stopped and stop is None:
+                stop = "no improvement"
+        self.history.stopped_by = stop or "max_iter"
+
+    def _record(self, loss, accuracy, step_loss, step_accuracy):
+        """Append an epoch to the history and return it."""
+        number = len(self.history) + 1
+        if not np.isfinite(loss):
+            raise DivergenceError(
+                f"The training loss became {loss} in epoch {number}. Lower learning_rate, set the optimizer's "
+                "clip_norm, or scale X (for example with StandardScaler)."
+            )
+        options, predict = self._options, self._forward.predict
+        if options.loss.targets != "probability":
+            accuracy, step_accuracy = float("nan"), np.full(len(step_loss), np.nan)
+        score = float(options.validation_score(predict)) if options.validation_score else float("nan")
+        metrics = {name: float(metric(predict)) for name, metric in options.metrics.items()}
+        elapsed = time.perf_counter() - self._started
+        epoch = Epoch(number, loss, accuracy, step_loss, step_accuracy, elapsed, score, metrics)
+        self.history.epochs.append(epoch)
+        return epoch
+
+    def _reason_to_stop(self, epoch):
+        """Tell everyone about an epoch and return why to stop, or None."""
+        options, stop = self._options, None
+        if options.early_stopping and self._score_stagnates(epoch.validation_score):
+            stop = "no improvement"
+        for callback in options.callbacks:
+            for number, (loss, accuracy) in enumerate(zip(epoch.step_loss, epoch.step_accuracy)):
+                callback.on_step_end(number, loss, accuracy)
+            if callback.on_epoch_end(epoch, self._trainer.read_state) is True and stop is None:
+                stop = "callback"
+        if options.halting_condition is not None and options.halting_condition.reached(epoch):
+            stop = "halting condition"
+            warnings.warn(
+                f"Training halted after {epoch.number} epochs: {options.halting_condition!r}.",
+                HaltingWarning,
+                stacklevel=2,
+            )
+        return stop
+
+    def _score_stagnates(self, score):
+        """Keep the best weights; say whether the score has not improved for too long."""
+        options = self._options
+        improved = score >= self._best_score + options.tol
+        self._without_improvement = 0 if improved else self._without_improvement + 1
+        if score > self._best_score:
+            self._best_score = score
+            self._trainer.keep_best()
+        limit = options.n_iter_no_change
+        return limit is not None and self._without_improvement > limit

@@ -1,0 +1,134 @@
+"""Prediction: the forward pass over any number of rows, in slices of bounded memory."""
+
+import threading
+
+import numpy as np
+
+from skintricate.backend.launch import device_errors
+from skintricate.training.arena import Arena
+from skintricate.training.data import dense_rows, row_buffer, write_rows
+from skintricate.training.lowering import Lowering
+from skintricate.training.vocabulary import program_for
+
+SMALL_BATCH = 16
+SLICE_BYTES = 32 * 2**20
+
+
+class Forward:
+    """The forward pass of a network on a device; several threads may use it.
+
+    Parameters
+    ----------
+    device : Device
+    dtype : {"float32", "float64"}
+    network : list of Layer
+    n_features : int
+    state : NetworkState
+        Its weights are copied to the device.
+    parameters : pyopencl.Buffer, default=None
+        Weights already on the device, used instead of the state's; they may change between predictions.
+    """
+
+    def __init__(self, device, dtype, network, n_features, state=None, parameters=None):
+        self.device, self.dtype = device, np.dtype(dtype)
+        self._network, self._n_features = network, n_features
+        self._program = program_for(device, dtype, network)
+        self._lock = threading.Lock()
+        self._passes = {}
+        self._parameters = parameters
+        if parameters is None:
+            self._write(state)
+
+    def _write(self, state):
+        """Copy the weights to the device."""
+        with device_errors(self.device):
+            plan = self._lower(SMALL_BATCH)
+            flat = state.pack(plan, self._program.tile.layout, 0, self.dtype)
+            self._parameters = self.device.buffer(flat.nbytes)
+            if flat.size:
+                self.device.write(self._parameters, flat)
+
+    def predict(self, X):
+        """Return the outputs of the last layer.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (N, I)
+
+        Returns
+        -------
+        outputs : ndarray of shape (N, O)
+        """
+        return self._run(X, lambda plan: [plan.output])[0]
+
+    def outputs(self, X):
+        """Return the outputs of every layer, a list of arrays of shape ``(N, O)``."""
+        return self._run(X, lambda plan: plan.tensors)
+
+    def _run(self, X, chosen):
+        """Return the chosen tensors for all rows of X."""
+        with self._lock, device_errors(self.device):
+            n = X.shape[0]
+            one = self._pass(SMALL_BATCH if n <= SMALL_BATCH else self._slice_rows(n))
+            results = None
+            for begin in range(0, n, one.capacity):
+                parts = one.run(dense_rows(X, slice(begin, begin + one.capacity), self.dtype), chosen)
+                if results is None:
+                    results = [np.empty((n, part.shape[1]), self.dtype) for part in parts]
+                for result, part in zip(results, parts):
+                    result[begin : begin + len(part)] = part
+            return results
+
+    def _pass(self, capacity):
+        """Return the pass for slices of so many rows, made on first use."""
+        if capacity not in self._passes:
+            self._passes[capacity] = _Pass(self.device, self._program, self._lower(capacity), self)
+        return self._passes[capacity]
+
+    def _slice_rows(self, n):
+        """Return how many rows to take at once: a power of two, so that few passes are ever made."""
+        plan = self._lower(SMALL_BATCH)
+        row_bytes = (self._n_features + plan.workspace_size // SMALL_BATCH + 1) * self.dtype.itemsize
+        budget = self.device.budget
+        budget.require(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
+        rows = min(n, max(SLICE_BYTES, 256 * row_bytes) // row_bytes, budget.largest // (2 * row_bytes))
+        return max(SMALL_BATCH, 2 ** int(np.log2(max(rows, 1))))
+
+    def _lower(self, batch_size):
+        """Return the plan of the forward pass alone."""
+        return Lowering(self._network, self._n_features, batch_size, self._program).run()
+
+
+class _Pass:
+    """The forward pass over slices of a fixed capacity."""
+
+    def __init__(self, device, program, plan, forward):
+        self.capacity = plan.batch_size
+        self._device, self._plan, self._layout = device, plan, program.tile.layout
+        self._n_features, self._dtype = forward._n_features, forward.dtype
+        self._X = row_buffer(device, self.capacity, self._n_features, self._dtype)
+        self._arena = Arena(device, program, plan, self._dtype, {"X": self._X}, forward._parameters)
+        self._launchers = self._arena.step_launchers()
+        self._rows = None
+
+    def run(self, X, chosen):
+        """Return the chosen tensors for up to ``capacity`` rows."""
+        device, rows = self._device, len(X)
+        if rows != self._rows:
+            self._arena.write_run(
+                samples=rows, batch_size=self.capacity, steps=1, features=self._n_features, partials=2
+            )
+            self._rows = rows
+        write_rows(device, self._X, X)
+        for launch in self._launchers:
+            launch(device.queue, 0)
+        return [self._read(tensor, X) for tensor in chosen(self._plan)]
+
+    def _read(self, tensor, X):
+        """Return a tensor's values for the rows of this slice."""
+        if tensor.offset < 0:
+            return X
+        padded = self._layout.padded(tensor.columns)
+        flat = np.empty(self.capacity * padded, self._dtype)
+        self._device.read(flat, self._arena.workspace, offset=tensor.offset * self._dtype.itemsize)
+        return self._layout.unpack(flat, self.capacity, tensor.columns)[: len(X)]

@@ -1,0 +1,387 @@
+"""Lower a network to a plan: a list of stages, and where everything lies.
+
+The plan is data. Schedules walk it; none of them changes it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skintricate.exceptions import ShapeError
+from skintricate.kernels import STAGE
+from skintricate.kernels.stage import ABSENT
+from skintricate.layers import Activation
+
+SOURCE_IS_X = -1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Values of a layer for every row of a batch, in panels of the workspace.
+
+    Attributes
+    ----------
+    columns : int
+    offset : int
+        In scalars, or ``SOURCE_IS_X``.
+    saved : int
+        Where the values before the fused activation are kept, or -1.
+    code, constants : int
+        The fused activation and its hyper-parameters.
+    trainable : bool
+        Whether a parameter lies below, so that a gradient is needed.
+    """
+
+    columns: int
+    offset: int
+    saved: int
+    code: int
+    constants: int
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Stages ``first`` to ``end`` of one kernel, independent of each other, with all their tiles."""
+
+    kernel: str
+    first: int
+    end: int
+    tiles: int
+
+
+@dataclass
+class Weights:
+    """Where the parameters of a layer lie: ``rows`` inputs, the bias last, by ``columns`` outputs."""
+
+    rows: int
+    columns: int
+    has_bias: bool
+    offset: int
+    _transposed: int
+    transposed_used: bool = False
+
+    @property
+    def inputs(self):
+        """Rows without the bias."""
+        return self.rows - self.has_bias
+
+    def transposed_offset(self):
+        """Return the offset of the transpose, which is kept up to date from now on."""
+        self.transposed_used = True
+        return self._transposed
+
+
+@dataclass
+class Plan:
+    """A lowered network.
+
+    Attributes
+    ----------
+    batch_size : int
+        Rows of every tensor.
+    stages : ndarray of dtype STAGE
+    launches : list of Launch
+        The order of a step; each needs those before it to be done.
+    constants : list of float
+    weights : list of Weights
+    parameter_count : int
+        Scalars of all parameters; optimizer states follow at this stride, then the transposes.
+    parameter_size, workspace_size : int
+        Scalars of the two parts of the arena.
+    output : Tensor
+    tensors : list of Tensor
+        The output of every layer, in order.
+    partials : int
+        Partial losses of a step.
+    """
+
+    batch_size: int
+    stages: np.ndarray = None
+    launches: list = field(default_factory=list)
+    constants: list = field(default_factory=list)
+    weights: list = field(default_factory=list)
+    parameter_count: int = 0
+    parameter_size: int = 0
+    workspace_size: int = 0
+    output: Tensor = None
+    tensors: list = field(default_factory=list)
+    partials: int = 0
+
+
+def infer_shapes(layers, n_features):
+    """Return the shape of one sample before each layer, and after the last.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    n_features : int
+
+    Raises
+    ------
+    ShapeError
+        Naming the layer, the layer before it, both shapes and the remedy.
+    """
+    shapes = [(int(n_features),)]
+    for position, layer in enumerate(layers):
+        try:
+            shapes.append(tuple(layer.output_shape(shapes[-1])))
+        except ShapeError as error:
+            before = f"layer {position - 1} ({layers[position - 1]!r})" if position else "the input"
+            raise ShapeError(
+                f"Layer {position} ({layer!r}) cannot follow {before}, whose output has shape {shapes[-1]}: {error}"
+            ) from None
+    return shapes
+
+
+class Lowering:
+    """A plan under construction; layers and losses emit their stages through it.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    n_features : int
+    batch_size : int
+    program : Program
+        Its tile and vocabulary decide geometry and codes.
+    loss : Loss or None, default=None
+        None lowers the forward pass alone.
+    optimizer : Optimizer or None, default=None
+    alpha : float, default=0.0
+        L2 penalty, divided by the sum of a step's sample weights.
+    """
+
+    def __init__(self, layers, n_features, batch_size, program, loss=None, optimizer=None, alpha=0.0):
+        self.layers = list(layers)
+        self.shapes = infer_shapes(layers, n_features)
+        self.training = loss is not None
+        self._loss, self._optimizer, self._alpha = loss, optimizer, float(alpha)
+        self._program, self._tile = program, program.tile
+        self._layout = program.tile.layout
+        self._stages, self._updates = [], []
+        self._positions = {id(layer): k for k, layer in enumerate(self.layers)}
+        self.plan = Plan(batch_size)
+        self._place_parameters(len(optimizer.states) if optimizer else 0)
+
+    def run(self):
+        """Emit every stage and return the plan."""
+        x = Tensor(self.shapes[0][0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
+        layers = self.layers
+        linked = self.training and layers and type(layers[-1]).__name__ == self._loss.link_name
+        if linked:
+            layers = layers[:-1]
+        steps, position = [], 0
+        while position < len(layers):
+            layer = layers[position]
+            following = layers[position + 1] if position + 1 < len(layers) else None
+            if getattr(layer, "takes_activation", False) and isinstance(following, Activation):
+                y = layer.forward(self, x, following)
+                self.plan.tensors += [y, y]
+                position += 2
+            else:
+                y = layer.forward(self, x)
+                self.plan.tensors.append(y)
+                position += 1
+            steps.append((layer, x, y))
+            x = y
+        self.plan.output = x
+        if self.training:
+            gradient = self._emit_loss(x, linked)
+            for layer, before, after in reversed(steps):
+                if gradient is None:
+                    break
+                gradient = layer.backward(self, before, after, gradient)
+            self._emit_updates()
+        self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
+        self.plan.partials = max(self.plan.partials, 2)
+        return self.plan
+
+    # What layers call.
+
+    @property
+    def row_tiles(self):
+        """Tiles of a stage that takes whole rows."""
+        return -(-self.plan.batch_size // self._tile.rows)
+
+    def tiles(self, columns):
+        """Return the tiles of a stage whose result has so many columns."""
+        return self.row_tiles * -(-self._layout.padded(columns) // self._layout.panel)
+
+    def allocate(self, columns):
+        """Return the offset of a new matrix of the batch's rows by ``columns``."""
+        offset = self.plan.workspace_size
+        self.plan.workspace_size += self.plan.batch_size * self._layout.padded(columns)
+        return offset
+
+    def constant(self, *values):
+        """Return where these hyper-parameters lie."""
+        self.plan.constants += map(float, values)
+        return len(self.plan.constants) - len(values)
+
+    def tensor(self, columns, activation, trainable):
+        """Return a new tensor made by an activation (None: identity)."""
+        code, constants, saved = self._identity, 0, -1
+        if activation is not None:
+            code = self._program.vocabulary.code("activations", type(activation))
+            constants = self.constant(*(getattr(activation, name) for name in activation.hyper_parameters))
+            if activation.needs_input and self.training:
+                saved = self.allocate(columns)
+        return Tensor(int(columns), self.allocate(columns), saved, code, constants, trainable)
+
+    def weights(self, layer):
+        """Return the ``Weights`` of a layer."""
+        return self._weights[id(layer)]
+
+    def position(self, layer):
+        """Return the place of a layer in the network."""
+        return self._positions[id(layer)]
+
+    def launch(self, kernel, **fields):
+        """Append a stage with a launch of its own."""
+        first = self._append(fields)
+        self.plan.launches.append(Launch(kernel, first, first + 1, fields["tiles"]))
+
+    def through_activation(self, x, gradient):
+        """Return the gradient of ``x`` from the derivative with respect to its values."""
+        if x.code == self._identity:
+            return gradient
+        target = self.allocate(x.columns)
+        self.launch(
+            "activation_backward",
+            tiles=self.tiles(x.columns),
+            outputs=x.columns,
+            value=x.offset,
+            saved=x.saved,
+            gradient=gradient,
+            target=target,
+            code=x.code,
+            constants=x.constants,
+        )
+        return target
+
+    def update_weights(self, weights, **fields):
+        """Queue the gradient and update of a layer's weights; they run together after the backward pass."""
+        self._updates.append((weights, fields))
+
+    # The loss and the updates.
+
+    def _emit_loss(self, y, linked):
+        """Emit the loss of the output and return the offset of its gradient."""
+        loss, vocabulary = self._loss, self._program.vocabulary
+        target = self.allocate(y.columns)
+        scale = 1 / y.columns if loss.mean_over_outputs else 1.0
+        on_logits = linked or loss.value == loss.link_value
+        constants = self.constant(
+            scale, 0.0 if on_logits else 0.5, *(getattr(loss, name) for name in loss.hyper_parameters)
+        )
+        softmax = linked and loss.link_name == "SoftMax"
+        self.plan.partials = 2 * self.row_tiles
+        self.launch(
+            "loss_softmax" if softmax else "loss_elementwise",
+            tiles=self.row_tiles,
+            outputs=y.columns,
+            value=y.offset,
+            saved=y.saved,
+            target=target,
+            code=2 * vocabulary.code("losses", type(loss)) + linked,
+            constants=constants,
+            activation=y.code,
+            activation_constants=y.constants,
+            losses=0,
+        )
+        return target
+
+    def _emit_updates(self):
+        """Emit the gradients of all weights in one launch, then, where they are clipped, their updates."""
+        clip = self._optimizer.clip_norm
+        code = self._program.vocabulary.code("optimizers", type(self._optimizer))
+        alpha = self.constant(self._alpha)
+        first, tiles_before, stored = len(self._stages), 0, []
+        norms = self.plan.workspace_size
+        if clip is not None:
+            total = sum(self._weight_tiles(weights) for weights, _ in self._updates)
+            self.plan.workspace_size += total + 1
+        for weights, fields in self._updates:
+            tiles = self._weight_tiles(weights)
+            shared = {
+                "weights": weights.offset,
+                "transposed": weights.transposed_offset() if weights.transposed_used else -1,
+                "code": code,
+            }
+            target = -1
+            if clip is not None:
+                target = self.plan.workspace_size
+                self.plan.workspace_size += weights.rows * self._layout.padded(weights.columns)
+                stored.append((weights, {**fields, **shared, "source": target}))
+            losses = -1
+            if self._alpha > 0:
+                losses = self.plan.partials
+                self.plan.partials += 2 * tiles
+            self._append(
+                {
+                    **fields,
+                    **shared,
+                    "tiles": tiles,
+                    "target": target,
+                    "constants": alpha,
+                    "losses": losses,
+                    "value": norms + tiles_before,
+                }
+            )
+            tiles_before += tiles
+        if self._updates:
+            end = len(self._stages)
+            self.plan.launches.append(Launch("dense_backward_weights", first, end, tiles_before))
+        if stored:
+            self._emit_clipped_updates(stored, norms, tiles_before, clip)
+
+    def _emit_clipped_updates(self, stored, norms, n_norms, clip):
+        """Emit the clipping factor and the updates from stored gradients."""
+        factor = norms + n_norms
+        self.launch(
+            "clip_factor", tiles=1, inputs=n_norms, source=norms, target=factor, constants=self.constant(clip)
+        )
+        first, total = len(self._stages), 0
+        for weights, fields in stored:
+            panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
+            tiles = -(-weights.rows // self._tile.rows) * panels
+            self._append({**fields, "tiles": tiles, "value": factor})
+            total += tiles
+        self.plan.launches.append(Launch("dense_update", first, len(self._stages), total))
+
+    def _weight_tiles(self, weights):
+        """Return the tiles of a weight gradient: rows, and the bias by itself, in every panel."""
+        panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
+        return (-(-weights.inputs // self._tile.rows) + weights.has_bias) * panels
+
+    def _place_parameters(self, n_states):
+        """Lay out the parameters, their optimizer states and their transposes."""
+        self._weights, offset, transposed = {}, 0, []
+        for layer, shape in zip(self.layers, self.shapes):
+            parameters = layer.parameters(shape)
+            if parameters:
+                rows, columns = parameters[0].shape
+                has_bias = len(parameters) > 1
+                weights = Weights(rows + has_bias, columns, has_bias, offset, 0)
+                offset += weights.rows * self._layout.padded(columns)
+                self._weights[id(layer)] = weights
+                transposed.append(weights)
+        self.plan.weights = transposed
+        self.plan.parameter_count = offset
+        offset *= 1 + n_states
+        for weights in transposed:
+            weights._transposed = offset
+            offset += weights.columns * self._layout.padded(weights.inputs)
+        self.plan.parameter_size = offset
+
+    @property
+    def _identity(self):
+        """The code of no activation."""
+        return 0
+
+    def _append(self, fields):
+        """Append a stage and return its number."""
+        stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
+        stage.update({name: int(value) for name, value in fields.items()})
+        self._stages.append(tuple(stage.values()))
+        return len(self._stages) - 1

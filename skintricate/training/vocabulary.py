@@ -1,0 +1,24 @@
+"""The vocabulary of every built-in class, and of a network that has classes of its own."""
+
+import functools
+
+from skintricate import layers, losses, optimizers
+from skintricate.kernels import Program, Vocabulary
+from skintricate.layers import Activation
+
+
+@functools.cache
+def built_in():
+    """Return the vocabulary of all built-in classes; ``Identity`` has code 0."""
+    activations = [c for c in dict.fromkeys(layers.BY_NAME.values()) if issubclass(c, Activation)]
+    return Vocabulary(activations, dict.fromkeys(losses.BY_NAME.values()), dict.fromkeys(optimizers.BY_NAME.values()))
+
+
+def program_for(device, dtype, network, loss=None, optimizer=None):
+    """Return the program that knows every class of a network, its loss and its optimizer."""
+    vocabulary = built_in().including(
+        [type(layer) for layer in network if isinstance(layer, Activation)],
+        [type(loss)] if loss is not None else [],
+        [type(optimizer)] if optimizer is not None else [],
+    )
+    return Program(device, dtype, vocabulary)
