@@ -93,6 +93,14 @@ class Device:
         except self.cl.Error as error:
             raise DeviceError(f"{self.info} could not allocate {n_bytes} bytes: {error}") from error
 
+    def buffer_of(self, array):
+        """Return a new buffer with the contents of a contiguous host array."""
+        flags = self.cl.mem_flags.READ_WRITE | self.cl.mem_flags.COPY_HOST_PTR
+        try:
+            return self.cl.Buffer(self.context, flags, hostbuf=array)
+        except self.cl.Error as error:
+            raise DeviceError(f"{self.info} could not allocate {array.nbytes} bytes: {error}") from error
+
     def write(self, buffer, array, offset=0):
         """Queue a copy of a contiguous host array to the device; the array is free on return."""
         self.cl.enqueue_copy(self.queue, buffer, array, dst_offset=offset, is_blocking=True)

@@ -1,8 +1,8 @@
 """OpenCL C sources, the structures they read, and how a program is put together."""
 
 from skintricate.kernels.program import Program, Vocabulary
-from skintricate.kernels.shuffle import shuffled_order, shuffle_bits
+from skintricate.kernels.shuffle import shuffled_order, shuffle_side
 from skintricate.kernels.stage import RUN, STAGE, Layout
 from skintricate.kernels.tile import Tile
 
-__all__ = ["RUN", "STAGE", "Layout", "Program", "Tile", "Vocabulary", "shuffle_bits", "shuffled_order"]
+__all__ = ["RUN", "STAGE", "Layout", "Program", "Tile", "Vocabulary", "shuffle_side", "shuffled_order"]

@@ -48,6 +48,7 @@ typedef JOIN(MASK, WIDTH) mask;
 
 /* One stage of a step; skintricate/kernels/stage.py writes these rows. Offsets count scalars. */
 typedef struct {
+    int kind;           /* of the kernels that take blocks of rows, see rows.cl */
     int tiles;          /* how many tiles the stage has */
     int inputs;         /* I: columns of the left operand */
     int outputs;        /* O: columns of the result */
@@ -80,7 +81,7 @@ typedef struct {
     int partials;           /* partial losses of one step */
     int parameter_count;    /* scalars from one optimizer state to the next */
     int scalar_count;       /* scalars of one step in `scalars` */
-    int shuffle_bits;       /* bits of a sample's index, even */
+    int shuffle_side;       /* side of the square that holds a sample's index */
     int patience;           /* epochs without improvement that end training, or 0 */
     uint seed;
     int first_step;         /* steps trained before this run */
@@ -124,8 +125,12 @@ typedef struct {
                        run->weighted ? losses[(size_t)epoch_step * (run->partials + 1)]           \
                                      : (scalar)batch_rows}
 
-static inline real load(global const scalar *p) { return JOIN(vload, WIDTH)(0, p); }
-static inline void store(real x, global scalar *p) { JOIN(vstore, WIDTH)(x, 0, p); }
+/* A vector at any scalar's address. PoCL 3.0 makes vload a call, which costs every register. */
+typedef real unaligned_real __attribute__((aligned(sizeof(scalar))));
+static inline real load(const global scalar *p) { return *(const global unaligned_real *)p; }
+static inline void store(real x, global scalar *p) { *(global unaligned_real *)p = x; }
+static inline real load_private(const scalar *p) { return *(const unaligned_real *)p; }
+static inline void store_private(real x, scalar *p) { *(unaligned_real *)p = x; }
 
 /* Columns of the panel that holds `column`, padding included. */
 static inline int panel_width(int column, int columns) {

@@ -92,7 +92,7 @@ static inline scalar update_row(const Step *step, const global Stage *stage, int
         store(after, w);
         if (stage->transposed >= 0 && !is_bias) {
             scalar lanes[WIDTH];
-            JOIN(vstore, WIDTH)(after, 0, lanes);
+            store_private(after, lanes);
             global scalar *t = step->parameters + stage->transposed
                                + panel_index(o0 + j * WIDTH, row, stage->outputs, stage->inputs);
             const int stride = panel_width(row, stage->inputs);

@@ -63,7 +63,7 @@ static inline real dropout_factor(const Step *step, const global Stage *stage, B
         const uint2 bits = philox((uint2)(n * (uint)stage->outputs + column + lane, (uint)step->number), key);
         factor[lane] = (scalar)(bits.x >> 8) / (scalar)16777216 < rate ? (scalar)0 : 1 / (1 - rate);
     }
-    return JOIN(vload, WIDTH)(0, factor);
+    return load_private(factor);
 }
 
 static inline void dropout_forward_tile(const Step *step, const global Stage *stage, int tile_number) {

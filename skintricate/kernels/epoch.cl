@@ -1,36 +1,40 @@
 /* What happens once an epoch: the order of the samples, the weight of each step, the losses.
  *
- * The order is a keyed bijection of 0 .. samples - 1 rather than a sorted table: a balanced Feistel
- * network over the next even number of bits, applied again while it lands outside (cycle walking,
- * Black and Rogaway 2002). skintricate/kernels/shuffle.py is its twin for data that is streamed.
+ * The order is a keyed bijection of 0 .. samples - 1 rather than a sorted table: a Feistel network with
+ * addition over the square of side `shuffle_side` (Black and Rogaway 2002), the smallest square that holds
+ * all samples, applied again where it lands outside (cycle walking, seldom more than twice).
+ * skintricate/kernels/shuffle.py is its twin for data that is streamed.
  */
 #define SHUFFLE_ROUNDS 6
+typedef JOIN(uint, WIDTH) indices;
+typedef indices unaligned_indices __attribute__((aligned(4)));
+#define INDEX_LANES (JOIN(convert_uint, WIDTH)(LANES))
 
-static inline uint shuffled(uint index, uint samples, int bits, uint key) {
-    const int half_bits = bits / 2;
-    const uint half_mask = (1u << half_bits) - 1u;
-    do {
-        uint left = index >> half_bits, right = index & half_mask;
-        for (uint round = 0; round < SHUFFLE_ROUNDS; round++) {
-            uint h = (right + key) * 0x9E3779B9u + round * 0x85EBCA6Bu;
-            h ^= h >> 16; h *= 0x7FEB352Du; h ^= h >> 15; h *= 0x846CA68Bu; h ^= h >> 16;
-            const uint next = left ^ (h & half_mask);
-            left = right;
-            right = next;
-        }
-        index = left << half_bits | right;
-    } while (index >= samples);
-    return index;
-}
-
-/* order[i] for one block of ORDER_BLOCK samples a work-item; the launch's offset is the epoch. */
-#define ORDER_BLOCK 256
+/* Order the samples left * side + (0 .. side - 1), one `left` a work-item; the launch's offset is the epoch. */
 kernel void order_samples(STEP_ARGUMENTS, int stage) {
-    if (control[0]) return;
-    const uint samples = run->samples, epoch = get_global_id(1);
-    const uint key = philox((uint2)(epoch, 0u), run->seed).x;
-    const uint begin = get_global_id(0) * ORDER_BLOCK, end = min(begin + ORDER_BLOCK, samples);
-    for (uint i = begin; i < end; i++) order[i] = shuffled(i, samples, run->shuffle_bits, key);
+    const uint side = run->shuffle_side, samples = run->samples, row = get_global_id(0);
+    if (control[0] || row >= side) return;
+    const uint key = philox((uint2)(get_global_id(1), 0u), run->seed).x;
+    for (uint begin = 0; begin < side && row * side + begin < samples; begin += WIDTH) {
+        const uint count = min(min(side - begin, samples - (row * side + begin)), (uint)WIDTH);
+        indices left = row, right = begin + INDEX_LANES, result = 0;
+        JOIN(int, WIDTH) todo = INDEX_LANES < count;
+        while (any(todo)) {
+            for (uint round = 0; round < SHUFFLE_ROUNDS; round++) {
+                indices h = (right + key) * 0x9E3779B9u + round * 0x85EBCA6Bu;
+                h ^= h >> 16; h *= 0x7FEB352Du; h ^= h >> 15; h *= 0x846CA68Bu; h ^= h >> 16;
+                const indices sum = left + mul_hi(h, (indices)side);
+                left = right;
+                right = sum >= side ? sum - side : sum;
+            }
+            const indices index = left * side + right;
+            result = todo && index < samples ? index : result;
+            todo = todo && index >= samples;
+        }
+        uint lanes[WIDTH];
+        *(unaligned_indices *)lanes = result;
+        for (uint i = 0; i < count; i++) order[row * side + begin + i] = lanes[i];
+    }
 }
 
 /* The sum of the sample weights of each step, one work-item a step; column 0 of the losses. */

@@ -7,9 +7,10 @@ float type, whatever is trained. A user's class is appended and makes a program 
 import functools
 from importlib.resources import files
 
+from skintricate.kernels.stage import ROW_KERNELS
 from skintricate.kernels.tile import Tile
 
-SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch")
+SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "rows", "epoch")
 
 
 class Vocabulary:
@@ -67,6 +68,11 @@ class Vocabulary:
         )
 
 
+def _kinds():
+    """Return the names of the kinds of stages."""
+    return "\n".join(f"#define {name.upper()} {kind}" for kind, name in enumerate(ROW_KERNELS))
+
+
 def _update(optimizer):
     """Return the statements that load an optimizer's states, update and store them."""
     places = [f"states_ + (size_t)stride_ * {k}" for k in range(len(optimizer.states))]
@@ -112,8 +118,9 @@ class Program:
     def __init__(self, device, dtype, vocabulary):
         self.tile = Tile.of(device, dtype)
         self.vocabulary = vocabulary
+        self.itemsize = 4 if dtype == "float32" else 8
         source = "\n".join(
-            [read_source("common"), read_source("random"), vocabulary.source(), *map(read_source, SOURCES)]
+            [_kinds(), read_source("common"), read_source("random"), vocabulary.source(), *map(read_source, SOURCES)]
         )
         self._program = device.program(source, self.tile.options(dtype))
         self._cl = device.cl

@@ -1,14 +1,15 @@
 """The order of samples in an epoch, on the host: the twin of ``epoch.cl``, for streamed data."""
 
+import math
+
 import numpy as np
 
 ROUNDS = 6
 
 
-def shuffle_bits(n_samples):
-    """Return the even number of bits that hold every index below ``n_samples``."""
-    bits = max(int(n_samples - 1).bit_length(), 2)
-    return bits + bits % 2
+def shuffle_side(n_samples):
+    """Return the side of the smallest square that holds every index below ``n_samples``."""
+    return math.isqrt(max(n_samples - 1, 0)) + 1
 
 
 def shuffled_order(n_samples, seed, epoch):
@@ -23,20 +24,20 @@ def shuffled_order(n_samples, seed, epoch):
     -------
     order : ndarray of shape (n_samples,), dtype int32
     """
-    half = np.uint32(shuffle_bits(n_samples) // 2)
-    mask = np.uint32((1 << int(half)) - 1)
-    key = _philox_first(epoch, seed)
+    side, key = np.uint32(shuffle_side(n_samples)), _philox_first(epoch, seed)
     order = np.empty(n_samples, np.uint32)
-    todo, index = np.arange(n_samples), np.arange(n_samples, dtype=np.uint32)
+    todo = np.arange(n_samples)
+    left, right = np.divmod(np.arange(n_samples, dtype=np.uint32), side)
     with np.errstate(over="ignore"):
         while len(todo):
-            left, right = index >> half, index & mask
             for number in range(ROUNDS):
-                left, right = right, left ^ (_mix(right, key, number) & mask)
-            index = left << half | right
+                part = (_mix(right, key, number).astype(np.uint64) * side >> np.uint64(32)).astype(np.uint32)
+                total = left + part
+                left, right = right, np.where(total >= side, total - side, total)
+            index = left * side + right
             done = index < n_samples
             order[todo[done]] = index[done]
-            todo, index = todo[~done], index[~done]
+            todo, left, right = todo[~done], left[~done], right[~done]
     return order.astype(np.int32)
 
 

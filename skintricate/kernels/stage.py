@@ -8,6 +8,7 @@ STAGE = np.dtype(
     [
         (name, np.int32)
         for name in (
+            "kind",
             "tiles",
             "inputs",
             "outputs",
@@ -28,6 +29,19 @@ STAGE = np.dtype(
         )
     ]
 )
+# Kernels whose tiles need nothing but earlier tiles of the same rows; their place is a stage's kind.
+ROW_KERNELS = (
+    "dense_forward",
+    "dense_backward_input",
+    "loss_softmax",
+    "loss_elementwise",
+    "activation_forward",
+    "activation_backward",
+    "dropout_forward",
+    "dropout_backward",
+    "softmax_forward",
+    "softmax_backward",
+)
 # Offsets that mean "not there" until a stage names them.
 ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses")
 
@@ -46,7 +60,7 @@ RUN = np.dtype(
             "partials",
             "parameter_count",
             "scalar_count",
-            "shuffle_bits",
+            "shuffle_side",
             "patience",
             "seed",
             "first_step",

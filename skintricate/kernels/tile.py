@@ -31,11 +31,10 @@ class Tile:
         """Choose the tile of a device for a float type."""
         lanes = 1 if dtype == "float32" else 2
         if device.info.runtime == "pocl":
-            # LLVM 14 aborts on 16 lanes, scalarises fma() and spills more than this many accumulators.
-            return cls(8 // lanes, 4, 3, 1, "contracted")
+            # LLVM 14 aborts on 16 lanes and scalarises fma().
+            return cls(8 // lanes, 8 if device.handle.native_vector_width_float >= 16 else 4, 3, 1, "contracted")
         if device.is_cpu:
-            native = device.handle.native_vector_width_float or 8
-            width = max(4, min(16, native))
+            width = max(4, min(16, device.handle.native_vector_width_float or 8))
             # AVX-512 has 32 vector registers, the others 16: accumulators, one row of b and a scalar.
             return cls(width // lanes, 8 if width == 16 else 4, 3, 1, "contracted")
         return cls(4 // lanes, 4, 1, 64, "fma")
@@ -58,5 +57,5 @@ class Tile:
         if self.multiply_add != "contracted":
             options.append(f"-DMULTIPLY_ADD={self.multiply_add}")
         if single:
-            options.append("-cl-single-precision-constant")
+            options += ["-cl-single-precision-constant", "-cl-denorms-are-zero"]
         return options

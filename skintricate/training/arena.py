@@ -5,6 +5,8 @@ import numpy as np
 from skintricate.backend.launch import Launcher
 from skintricate.kernels import RUN
 
+KERNELS_OF_MANY_STAGES = ("rows", "dense_backward_weights", "dense_update")
+
 
 class Arena:
     """Everything that the stages of a plan read and write.
@@ -34,11 +36,8 @@ class Arena:
         self.history = self._zeros(history * size)
         self.control = self._zeros(4 * 4)
         self._run = device.buffer(RUN.itemsize)
-        constants = np.array(plan.constants or [0.0], self.dtype)
-        self._constants = device.buffer(constants.nbytes)
-        self._stages = device.buffer(plan.stages.nbytes)
-        device.write(self._constants, constants)
-        device.write(self._stages, plan.stages)
+        self._constants = device.buffer_of(np.array(plan.constants or [0.0], self.dtype))
+        self._stages = device.buffer_of(plan.stages)
         unused = self._constants
         self._arguments = (
             self.parameters,
@@ -59,7 +58,8 @@ class Arena:
     def launcher(self, name, work_items, *numbers):
         """Return a kernel of the program bound to these buffers; ``numbers`` are its further int arguments."""
         kernel = self.program.kernel(name)
-        kernel.set_args(*self._arguments, *map(np.int32, numbers))
+        for index, argument in enumerate((*self._arguments, *map(np.int32, numbers))):
+            kernel.set_arg(index, argument)
         return Launcher(self.device, kernel, work_items, self.program.tile.local_size)
 
     def step_launchers(self):
@@ -67,7 +67,7 @@ class Arena:
         launchers = []
         for launch in self.plan.launches:
             numbers = [launch.first]
-            if launch.kernel in ("dense_backward_weights", "dense_update"):
+            if launch.kernel in KERNELS_OF_MANY_STAGES:
                 numbers.append(launch.end)
             launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
         return launchers
@@ -86,7 +86,4 @@ class Arena:
 
     def _zeros(self, n_bytes):
         """Return a new buffer of zeros."""
-        n_bytes = max(-(-n_bytes // 16) * 16, 16)
-        buffer = self.device.buffer(n_bytes)
-        self.device.cl.enqueue_fill_buffer(self.device.queue, buffer, np.zeros(1, np.int32), 0, n_bytes)
-        return buffer
+        return self.device.buffer_of(np.zeros(max(n_bytes, 16), np.uint8))

@@ -9,10 +9,12 @@ import numpy as np
 
 from skintricate.exceptions import ShapeError
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT
+from skintricate.kernels.stage import ABSENT, ROW_KERNELS
 from skintricate.layers import Activation
 
 SOURCE_IS_X = -1
+# Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
+CACHED_WEIGHTS = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class Lowering:
             self._emit_updates()
         self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
         self.plan.partials = max(self.plan.partials, 2)
+        if self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS:
+            self.plan.launches = _fuse_rows(self.plan.launches, self.row_tiles)
         return self.plan
 
     # What layers call.
@@ -238,7 +242,8 @@ class Lowering:
 
     def launch(self, kernel, **fields):
         """Append a stage with a launch of its own."""
-        first = self._append(fields)
+        kind = ROW_KERNELS.index(kernel) if kernel in ROW_KERNELS else -1
+        first = self._append({**fields, "kind": kind})
         self.plan.launches.append(Launch(kernel, first, first + 1, fields["tiles"]))
 
     def through_activation(self, x, gradient):
@@ -354,6 +359,10 @@ class Lowering:
         panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
         return (-(-weights.inputs // self._tile.rows) + weights.has_bias) * panels
 
+    def _weight_bytes(self):
+        """Return the bytes of all weights and, in training, their transposes."""
+        return self.plan.parameter_count * self._program.itemsize * (1 + self.training)
+
     def _place_parameters(self, n_states):
         """Lay out the parameters, their optimizer states and their transposes."""
         self._weights, offset, transposed = {}, 0, []
@@ -385,3 +394,16 @@ class Lowering:
         stage.update({name: int(value) for name, value in fields.items()})
         self._stages.append(tuple(stage.values()))
         return len(self._stages) - 1
+
+
+def _fuse_rows(launches, row_tiles):
+    """Return the launches with neighbours that take blocks of rows merged into one."""
+    merged = []
+    for launch in launches:
+        if launch.kernel not in ROW_KERNELS:
+            merged.append(launch)
+        elif merged and merged[-1].kernel == "rows":
+            merged[-1] = Launch("rows", merged[-1].first, launch.end, row_tiles)
+        else:
+            merged.append(Launch("rows", launch.first, launch.end, row_tiles))
+    return merged

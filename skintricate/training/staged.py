@@ -6,6 +6,8 @@ waiting; what changes from step to step, its number, travels as the launch's glo
 
 import time
 
+from skintricate.kernels import shuffle_side
+
 # Seconds of queued work after which the host waits, so that an interrupt is served.
 PATIENCE = 0.1
 
@@ -29,7 +31,7 @@ class Staged:
         self._step = arena.step_launchers()
         self._begin = []
         if shuffle:
-            self._begin.append(arena.launcher("order_samples", -(-n_samples // 256), 0))
+            self._begin.append(arena.launcher("order_samples", shuffle_side(n_samples), 0))
         if weighted:
             self._begin.append(arena.launcher("weigh_steps", steps, 0))
         self._finish = arena.launcher("finish_epoch", 1, capacity)

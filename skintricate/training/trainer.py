@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from skintricate.kernels import shuffle_bits, shuffled_order
+from skintricate.kernels import shuffle_side, shuffled_order
 from skintricate.training.arena import Arena
 from skintricate.training.data import row_buffer, write_rows
 from skintricate.training.lowering import Lowering
@@ -142,7 +142,7 @@ class Trainer:
             partials=self._plan.partials,
             parameter_count=self._plan.parameter_count,
             scalar_count=len(self._options.optimizer.scalar_names),
-            shuffle_bits=shuffle_bits(samples),
+            shuffle_side=shuffle_side(samples),
             patience=patience,
             seed=seed & 0xFFFFFFFF,
             first_step=self._state.step & 0x7FFFFFFF,
