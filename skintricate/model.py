@@ -1,0 +1,428 @@
+"""The engine without scikit-learn's estimators: a list of layers that trains and predicts."""
+
+import threading
+
+import numpy as np
+import scipy.sparse
+
+from skintricate.backend import open_device
+from skintricate.backend.context import guard_fork
+from skintricate.configurable import check_number
+from skintricate.exceptions import DeviceError, ModelFileError, ShapeError, SkintricateError
+from skintricate.losses import CategoricalCrossEntropy
+from skintricate.metrics import make_metrics
+from skintricate.names import make_layer, make_loss, make_optimizer
+from skintricate.serialization import read_model, write_model
+from skintricate.training import (
+    Callback,
+    FitOptions,
+    Forward,
+    History,
+    NetworkState,
+    ProgressBar,
+    ProgressLine,
+    fit_network,
+    infer_shapes,
+)
+from skintricate.training.data import Data
+
+_lock = threading.Lock()
+
+
+class Model:
+    """A network as a list of layers, in the way of Intricate and Keras.
+
+    Parameters
+    ----------
+    layers : sequence of Layer or str
+        Input sizes are inferred from the data. The model keeps copies.
+    device : str, default="auto"
+        Which device to run on; see ``skintricate.list_devices``.
+    dtype : {"float32", "float64"}, default="float32"
+        Of parameters, arithmetic and outputs.
+    random_state : int or None, default=None
+        Seed of the initial parameters, shuffling and dropout; None draws one.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    history_ : History
+        What the last ``fit`` recorded.
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> from skintricate import Model
+    >>> from skintricate.layers import Dense, TanH
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> y = [[0], [1], [1], [0]]
+    >>> xor = Model([Dense(3), TanH(), Dense(1), TanH()], random_state=1)
+    >>> history = xor.fit(X, y, loss="mean_squared", optimizer="sgd", learning_rate=0.1, max_iter=10_000)
+    >>> xor.predict(X).round().ravel().tolist()
+    [0.0, 1.0, 1.0, 0.0]
+    """
+
+    def __init__(self, layers, *, device="auto", dtype="float32", random_state=None):
+        if isinstance(layers, str) or not hasattr(layers, "__iter__"):
+            raise TypeError(f"layers must be a sequence of layers, got {layers!r}.")
+        self.layers = [make_layer(layer) for layer in layers]
+        if not isinstance(device, str):
+            raise TypeError(f"device must be a string such as 'auto', 'gpu' or 'cpu', got {device!r}.")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+        if random_state is not None:
+            check_number(self, "random_state", random_state, 0, integer=True)
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.state = None
+        self.optimizer = None
+        self.n_features_in_ = None
+        self.history_ = History()
+        self.device_ = None
+        self._forward = None
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        loss="mean_squared",
+        optimizer="adam",
+        learning_rate=None,
+        alpha=0.0,
+        batch_size=200,
+        max_iter=200,
+        shuffle=True,
+        tol=1e-4,
+        n_iter_no_change=None,
+        early_stopping=False,
+        halting_condition=None,
+        validation_data=None,
+        metrics=(),
+        callbacks=(),
+        sample_weight=None,
+        verbose=0,
+    ):
+        """Train the model; called again, training goes on from the weights and optimizer state it has.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (N, I)
+        y : array-like of shape (N,) or (N, O)
+            Targets; for ``CategoricalCrossEntropy`` a one-dimensional array of integers is taken as classes.
+        loss : str or Loss, default="mean_squared"
+        optimizer : str or Optimizer, default="adam"
+        learning_rate : float or Schedule, default=None
+            Replaces a named optimizer's default.
+        alpha : float, default=0.0
+            L2 penalty ``alpha / 2 * sum(W^2)``, divided by the sum of a batch's sample weights.
+        batch_size : int, default=200
+            Cut down to the number of samples.
+        max_iter : int, default=200
+            Epochs.
+        shuffle : bool, default=True
+        tol : float, default=1e-4
+            Least improvement that counts.
+        n_iter_no_change : int or None, default=None
+            Epochs without improvement after which training stops.
+        early_stopping : bool, default=False
+            Whether improvement is that of the validation score (R^2, or accuracy for classes), whose best
+            weights are restored; needs ``validation_data``.
+        halting_condition : Halting or None, default=None
+        validation_data : tuple (X, y) or None, default=None
+        metrics : sequence of str or callable, default=()
+            Names of scikit-learn scorers, or functions of ``(y_true, y_pred)``, recorded after each epoch on the
+            training data and, as ``validation_<name>``, on the validation data.
+        callbacks : sequence of Callback, default=()
+        sample_weight : array-like of shape (N,) or None, default=None
+        verbose : bool or int, default=0
+            1 prints a line an epoch, 2 draws a progress bar.
+
+        Returns
+        -------
+        history : History
+
+        Raises
+        ------
+        ShapeError
+            If shapes do not fit together.
+        DivergenceError
+            If the loss is not finite; the model keeps the weights it had.
+        """
+        loss, optimizer = make_loss(loss), make_optimizer(optimizer, learning_rate)
+        data = make_data(X, y, sample_weight, loss, self.dtype)
+        options = FitOptions(
+            loss=loss,
+            optimizer=optimizer,
+            alpha=alpha,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+            early_stopping=early_stopping,
+            halting_condition=halting_condition,
+            callbacks=[*callbacks, *progress_callbacks(verbose)],
+        )
+        check_options(options)
+        validation = None
+        if validation_data is not None:
+            validation = make_data(*validation_data, None, loss, self.dtype)
+        elif early_stopping:
+            raise ValueError("early_stopping=True needs validation_data=(X, y).")
+        options.metrics, options.validation_score = make_metrics(metrics, data, validation)
+        return self.fit_data(data, options)
+
+    def fit_data(self, data, options):
+        """Train on prepared ``Data`` with ``FitOptions``; see ``fit``. On any error the model stays as it was."""
+        shapes = self._check_shapes(data, options.loss)
+        device = self._open_device()
+        state = self._state_to_train(shapes, options.optimizer)
+        history = fit_network(device, self.dtype, self.layers, state, data, options)
+        self.state, self.optimizer, self.history_ = state, options.optimizer, history
+        self.n_features_in_ = data.n_features
+        self.device_ = str(device.info)
+        self._forward = None
+        return history
+
+    def predict(self, X):
+        """Return the outputs of the last layer.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (N, I)
+
+        Returns
+        -------
+        outputs : ndarray of shape (N, O), of the model's dtype
+        """
+        return self._open_forward().predict(self._check_input(X))
+
+    def outputs(self, X):
+        """Return the outputs of every layer for X, a list of arrays of shape ``(N, O)``."""
+        return self._open_forward().outputs(self._check_input(X))
+
+    @property
+    def coefs_(self):
+        """Weights of each layer that has some, arrays of shape ``(I, O)``."""
+        return [weights[: weights.shape[0] - bias] for weights, bias in self._weights()]
+
+    @property
+    def intercepts_(self):
+        """Biases of each layer that has weights, arrays of shape ``(O,)``; zeros without a bias."""
+        return [weights[-1] if bias else np.zeros(weights.shape[1], self.dtype) for weights, bias in self._weights()]
+
+    def save(self, path):
+        """Write the model, with its optimizer's state, to one file that holds no pickle.
+
+        Parameters
+        ----------
+        path : str or path-like
+        """
+        description = {
+            "layers": self.layers,
+            "device": self.device,
+            "dtype": self.dtype,
+            "random_state": self.random_state,
+            "n_features_in": self.n_features_in_,
+            "optimizer": self.optimizer,
+        }
+        write_model(path, description, self.state)
+
+    @classmethod
+    def load(cls, path, *, custom_objects=None, device=None):
+        """Read a model that ``save`` wrote; it predicts, or goes on training, at once.
+
+        Parameters
+        ----------
+        path : str or path-like
+        custom_objects : dict of str to class, default=None
+            Classes of one's own that the file names.
+        device : str, default=None
+            Replaces the device that the model was made for.
+
+        Returns
+        -------
+        model : Model
+
+        Raises
+        ------
+        ModelFileError
+            If the file is truncated, foreign, or of an unknown version.
+        """
+        description, state = read_model(path, custom_objects)
+        try:
+            model = cls(
+                description["layers"],
+                device=device or description["device"],
+                dtype=description["dtype"],
+                random_state=description["random_state"],
+            )
+            model.n_features_in_ = description["n_features_in"]
+            model.optimizer = description["optimizer"]
+            model.state = state
+            model._check_state()
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, SkintricateError):
+                raise
+            raise ModelFileError(f"{path!r} does not describe a model: {error}.") from error
+        return model
+
+    def __getstate__(self):
+        return {**self.__dict__, "_forward": None}
+
+    def __repr__(self):
+        return f"Model([{', '.join(map(repr, self.layers))}])"
+
+    def _open_device(self):
+        """Return the device, or raise if it lacks the model's dtype."""
+        device = open_device(self.device)
+        if self.dtype == "float64" and not device.has_float64:
+            raise DeviceError(f"{device.info} has no float64; use dtype='float32' or another device.")
+        return device
+
+    def _open_forward(self):
+        """Return the forward pass on the device, made on first use in this process."""
+        if self.state is None:
+            raise SkintricateError("This model has no weights yet; call fit first, or load a saved model.")
+        guard_fork()
+        with _lock:
+            if self._forward is None:
+                device = self._open_device()
+                self.device_ = str(device.info)
+                self._forward = Forward(device, self.dtype, self.layers, self.n_features_in_, self.state)
+            return self._forward
+
+    def _check_input(self, X):
+        """Return X as a two-dimensional array or CSR matrix of the fitted number of columns."""
+        X = as_matrix(X, self.dtype)
+        if X.shape[1] != self.n_features_in_:
+            raise ShapeError(f"X has {X.shape[1]} features, the model was fitted on {self.n_features_in_}.")
+        return X
+
+    def _check_shapes(self, data, loss):
+        """Return the shapes between layers, or raise where data, layers and loss do not fit together."""
+        if not any(layer.parameters((1,)) for layer in self.layers):
+            raise ShapeError(f"layers={self.layers!r} have no parameters to train; add a Dense layer.")
+        if self.n_features_in_ is not None and data.n_features != self.n_features_in_:
+            raise ShapeError(f"X has {data.n_features} features, the model was fitted on {self.n_features_in_}.")
+        shapes = infer_shapes(self.layers, data.n_features)
+        outputs = shapes[-1][0]
+        if data.class_codes:
+            n_classes = int(data.Y.max()) + 1 if len(data.Y) else 0
+            if n_classes > outputs or data.Y.min() < 0:
+                raise ShapeError(
+                    f"y has classes {int(data.Y.min())} to {n_classes - 1}, but the last layer "
+                    f"({self.layers[-1]!r}) has {outputs} outputs; give it one output a class."
+                )
+        elif data.Y.shape[1] != outputs:
+            raise ShapeError(
+                f"y has {data.Y.shape[1]} columns, but the last layer ({self.layers[-1]!r}) has {outputs} "
+                "outputs; give it as many units as y has columns."
+            )
+        return shapes
+
+    def _state_to_train(self, shapes, optimizer):
+        """Return a state that training may change: a new one, or a copy of the one there is."""
+        if self.state is None:
+            seed = self.random_state
+            if seed is None:
+                seed = int(np.random.SeedSequence().generate_state(1)[0])
+            return NetworkState.initial(self.layers, shapes, seed, self.dtype)
+        state = NetworkState(
+            self.state.weights, self.state.optimizer_states, self.state.step, self.state.epoch, self.state.seed
+        )
+        if type(self.optimizer) is not type(optimizer):
+            state.optimizer_states, state.step = [], 0
+        return state
+
+    def _weights(self):
+        """Yield the weights of each layer that has some and whether their last row is a bias."""
+        shapes = infer_shapes(self.layers, self.n_features_in_)
+        parameters = [layer.parameters(shape) for layer, shape in zip(self.layers, shapes)]
+        return zip(self.state.weights, [len(p) > 1 for p in parameters if p])
+
+    def _check_state(self):
+        """Raise ``ModelFileError`` unless the state's arrays fit the layers."""
+        if self.state is None:
+            return
+        shapes = infer_shapes(self.layers, self.n_features_in_)
+        expected = []
+        for layer, shape in zip(self.layers, shapes):
+            parameters = layer.parameters(shape)
+            if parameters:
+                expected.append((sum(p.shape[0] for p in parameters), parameters[0].shape[1]))
+        found = [weights.shape for weights in self.state.weights]
+        states = [array.shape for place in self.state.optimizer_states for array in place[:1]]
+        if found != expected or (states and states != expected):
+            raise ModelFileError(f"The file's weights have shapes {found}, its layers need {expected}.")
+
+
+def as_matrix(X, dtype):
+    """Return X as a two-dimensional float array or CSR matrix, or raise ``ShapeError``."""
+    if scipy.sparse.issparse(X):
+        return X.tocsr().astype(dtype, copy=False)
+    X = np.asarray(X, dtype)
+    if X.ndim != 2:
+        raise ShapeError(
+            f"X must have two dimensions (n_samples, n_features), got shape {X.shape}. "
+            "Use X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one sample."
+        )
+    return X
+
+
+def make_data(X, y, sample_weight, loss, dtype):
+    """Return the ``Data`` of arrays, checked.
+
+    Raises
+    ------
+    ShapeError
+        If the lengths differ or there is no sample.
+    ValueError
+        If a value is NaN or infinite, or a weight is negative or all are zero.
+    """
+    X = as_matrix(X, dtype)
+    y = np.asarray(y)
+    codes = isinstance(loss, CategoricalCrossEntropy) and y.ndim == 1 and y.dtype.kind in "iub"
+    y = y.astype(dtype, copy=False)
+    Y = y[:, None] if y.ndim == 1 else y
+    if Y.ndim != 2 or len(Y) != X.shape[0]:
+        raise ShapeError(f"X has {X.shape[0]} samples but y has shape {y.shape}; y needs a row a sample.")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        raise ShapeError(f"X is empty: its shape is {X.shape}. At least one sample and one feature are needed.")
+    for name, array in (("X", X.data if scipy.sparse.issparse(X) else X), ("y", Y)):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} contains NaN or infinity; remove or impute those samples.")
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype)
+        if sample_weight.shape != (len(Y),):
+            raise ShapeError(f"sample_weight has shape {sample_weight.shape}, expected ({len(Y)},).")
+        if not np.isfinite(sample_weight).all() or (sample_weight < 0).any() or not sample_weight.any():
+            raise ValueError("sample_weight must be finite, not negative, and not zero everywhere.")
+    return Data(X, Y, sample_weight, codes)
+
+
+def check_options(options):
+    """Raise where an option is of the wrong type or out of range."""
+    owner = "fit"
+    check_number(owner, "alpha", options.alpha, 0)
+    check_number(owner, "batch_size", options.batch_size, 1, integer=True)
+    check_number(owner, "max_iter", options.max_iter, 1, integer=True)
+    check_number(owner, "tol", options.tol, 0)
+    if options.n_iter_no_change is not None and options.n_iter_no_change != np.inf:
+        check_number(owner, "n_iter_no_change", options.n_iter_no_change, 1, integer=True)
+    for callback in options.callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be skintricate.training.Callback objects, got {callback!r}.")
+
+
+def progress_callbacks(verbose):
+    """Return the callbacks that a verbosity means: nothing, a line an epoch, a progress bar, or the user's own."""
+    if isinstance(verbose, Callback):
+        return [verbose]
+    if isinstance(verbose, list | tuple):
+        return list(verbose)
+    if not isinstance(verbose, bool | int | np.integer) or verbose < 0:
+        raise ValueError(f"verbose must be False, True, 0, 1 (a line an epoch), 2 (a bar) or a Callback, got {verbose!r}.")
+    return [[], [ProgressLine()], [ProgressBar()]][min(int(verbose), 2)]
