@@ -106,7 +106,9 @@ def check_number(owner, name, value, low=-np.inf, high=np.inf, *, low_open=False
     owner = owner if isinstance(owner, str) else type(owner).__name__
     interval = f"{'(' if low_open or low == -np.inf else '['}{low}, {high}{')' if high_open or high == np.inf else ']'}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
-        raise TypeError(f"{owner}: {name} must be {'an integer' if integer else 'a number'} in {interval}, got {value!r}.")
+        raise TypeError(
+            f"{owner}: {name} must be {'an integer' if integer else 'a number'} in {interval}, got {value!r}."
+        )
     inside = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
     if not inside:
         raise ValueError(f"{owner}: {name} must lie in {interval}, got {value!r}.")

@@ -41,7 +41,9 @@ def _resolve(metric):
     if isinstance(metric, str):
         return metric, lambda outputs, data, scorer=get_scorer(metric): _scored(scorer, outputs, data)
     if not callable(metric):
-        raise TypeError(f"metrics must be names of scikit-learn scorers or functions of (y_true, y_pred), got {metric!r}.")
+        raise TypeError(
+            f"metrics must be names of scikit-learn scorers or functions of (y_true, y_pred), got {metric!r}."
+        )
     name = getattr(metric, "__name__", type(metric).__name__)
     return name, lambda outputs, data: metric(_target(data), _prediction(outputs, data))
 

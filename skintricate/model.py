@@ -424,5 +424,7 @@ def progress_callbacks(verbose):
     if isinstance(verbose, list | tuple):
         return list(verbose)
     if not isinstance(verbose, bool | int | np.integer) or verbose < 0:
-        raise ValueError(f"verbose must be False, True, 0, 1 (a line an epoch), 2 (a bar) or a Callback, got {verbose!r}.")
+        raise ValueError(
+            f"verbose must be False, True, 0, 1 (a line an epoch), 2 (a bar) or a Callback, got {verbose!r}."
+        )
     return [[], [ProgressLine()], [ProgressBar()]][min(int(verbose), 2)]

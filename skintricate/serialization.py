@@ -32,7 +32,9 @@ def encode(value):
         return [encode(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{value!r} cannot be saved: parameters must be numbers, strings, or objects of skintricate's classes.")
+    raise TypeError(
+        f"{value!r} cannot be saved: parameters must be numbers, strings, or objects of skintricate's classes."
+    )
 
 
 def decode(value, classes):

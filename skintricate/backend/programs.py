@@ -24,7 +24,12 @@ def build_program(device, source, options):
     """
     cl, handle = device.cl, device.handle
     key = cache.program_key(
-        source, " ".join(options), handle.name, handle.driver_version, handle.platform.version, str(handle.max_compute_units)
+        source,
+        " ".join(options),
+        handle.name,
+        handle.driver_version,
+        handle.platform.version,
+        str(handle.max_compute_units),
     )
     binary = cache.read_binary(key)
     with warnings.catch_warnings():

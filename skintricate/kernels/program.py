@@ -51,7 +51,10 @@ class Vocabulary:
         for c in self.losses:
             # Two codes a loss: of the outputs, and of the values before its link.
             loss_value += [(c.hyper_parameters, f"return {c.value};"), (c.hyper_parameters, f"return {c.link_value};")]
-            loss_gradient += [(c.hyper_parameters, f"return {c.gradient};"), (c.hyper_parameters, f"return {c.link_gradient};")]
+            loss_gradient += [
+                (c.hyper_parameters, f"return {c.gradient};"),
+                (c.hyper_parameters, f"return {c.link_gradient};"),
+            ]
         return "\n".join(
             [
                 _function("activation_value", "real x", value, "return x;"),

@@ -65,9 +65,7 @@ class AdamW(Adam):
     scalar_names = (*Adam.scalar_names, "decay")
     update = "w -= decay * w;" + Adam.update
 
-    def __init__(
-        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01, clip_norm=None
-    ):
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01, clip_norm=None):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, clip_norm)
         check_number(self, "weight_decay", weight_decay, 0)
         self.weight_decay = weight_decay

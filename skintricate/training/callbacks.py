@@ -21,6 +21,9 @@ class Callback(Configurable):
     def on_fit_begin(self, max_iter):
         """Training of at most ``max_iter`` epochs begins."""
 
+    def on_epoch_begin(self):
+        """An epoch begins; told to synchronous callbacks only."""
+
     def on_step_end(self, number, loss, accuracy):
         """A step ended; reported when its epoch has ended."""
 

@@ -130,6 +130,8 @@ class _Loop:
         while stop is None and len(self.history) < options.max_iter:
             if options.waits_each_epoch:
                 trainer.epochs_at_once = 1
+                for callback in options.callbacks:
+                    callback.on_epoch_begin()
             results, stopped = trainer.run(options.max_iter - len(self.history))
             for loss, accuracy, step_loss, step_accuracy in zip(*results):
                 epoch = self._record(float(loss), float(accuracy), step_loss, step_accuracy)

@@ -343,9 +343,7 @@ class Lowering:
     def _emit_clipped_updates(self, stored, norms, n_norms, clip):
         """Emit the clipping factor and the updates from stored gradients."""
         factor = norms + n_norms
-        self.launch(
-            "clip_factor", tiles=1, inputs=n_norms, source=norms, target=factor, constants=self.constant(clip)
-        )
+        self.launch("clip_factor", tiles=1, inputs=n_norms, source=norms, target=factor, constants=self.constant(clip))
         first, total = len(self._stages), 0
         for weights, fields in stored:
             panels = -(-self._layout.padded(weights.columns) // self._layout.panel)

@@ -63,7 +63,9 @@ class NetworkState:
     def pack(self, plan, layout, n_states, dtype):
         """Return the flat parameter part of a plan's arena: weights, optimizer states, transposes."""
         flat = np.zeros(plan.parameter_size, dtype)
-        for place, weights, states in zip(plan.weights, self.weights, self.optimizer_states or [[]] * len(self.weights)):
+        for place, weights, states in zip(
+            plan.weights, self.weights, self.optimizer_states or [[]] * len(self.weights)
+        ):
             size = place.rows * layout.padded(place.columns)
             for number, matrix in enumerate([weights, *states[:n_states]]):
                 begin = place.offset + number * plan.parameter_count

@@ -32,7 +32,10 @@ def make_trainer(device, dtype, network, state, data, options):
     for scalars, what in (
         (plan.parameter_size, "The network with its optimizer's state"),
         (plan.workspace_size, f"The activations and gradients of a batch of {batch_size} samples"),
-        (batch_size * data.bytes_per_row(dtype) // size, f"A batch of {batch_size} samples of {data.n_features} features"),
+        (
+            batch_size * data.bytes_per_row(dtype) // size,
+            f"A batch of {batch_size} samples of {data.n_features} features",
+        ),
     ):
         budget.require(scalars * size, what, remedy)
     steps = -(-len(data) // batch_size)

@@ -1,0 +1,423 @@
+"""What both estimators share; they differ in targets and score alone."""
+
+import contextlib
+import numbers
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skintricate.configurable import check_number
+from skintricate.estimators.architecture import hidden_layers, named_layers
+from skintricate.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks, open_context, with_callbacks
+from skintricate.model import Model, check_options, progress_callbacks
+from skintricate.names import make_layer, make_loss, make_optimizer
+from skintricate.training import FitOptions, Halting
+from skintricate.training.data import Data
+
+LARGEST_SEED = 2**31 - 1
+
+
+class BaseIntricate(CallbackSupportMixin, BaseEstimator):
+    """Fits, checks and stores; subclasses say what a target is.
+
+    A subclass implements ``_check_target`` (remember the target's kind), ``_encode`` (a target as an array of
+    the model), ``_network`` (the layers with their output), ``_score`` and ``_target_attributes``.
+    """
+
+    _doc_link_module = "skintricate"
+    _doc_link_template = "https://skintricate.readthedocs.io/en/latest/{estimator_module}.{estimator_name}.html"
+
+    def __init__(
+        self,
+        layers,
+        activation,
+        loss,
+        optimizer,
+        learning_rate,
+        alpha,
+        batch_size,
+        max_iter,
+        shuffle,
+        tol,
+        n_iter_no_change,
+        early_stopping,
+        validation_fraction,
+        halting_condition,
+        warm_start,
+        random_state,
+        verbose,
+        device,
+        dtype,
+    ):
+        self.layers = layers
+        self.activation = activation
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.halting_condition = halting_condition
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+        self.dtype = dtype
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+        """Train the network from new weights, or with ``warm_start`` from those it has.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data; sparse matrices are made dense a slice at a time.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Validation data; without it ``early_stopping`` holds out a share of X.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Targets of ``X_val``.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of ``X_val`` in the validation score.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss becomes infinite or NaN; the estimator is left as it was.
+        """
+        with self._unchanged_on_error():
+            loss, optimizer, callbacks = self._check_parameters()
+            X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=True)
+            goes_on = self.warm_start and hasattr(self, "model_")
+            target = self._check_target(y, goes_on)
+            seed = check_random_state(self.random_state).randint(LARGEST_SEED)
+            validation = self._check_validation(X_val, y_val, sample_weight_val, target)
+            if validation is None and self.early_stopping:
+                X, y, sample_weight, validation = self._hold_out(X, y, sample_weight, target, seed)
+            data = self._make_data(X, y, sample_weight, target)
+            network, loss = self._network(target, loss)
+            model = self._model_to_train(network, seed, goes_on)
+            options = self._options(loss, optimizer, callbacks, data, self.max_iter)
+            if validation is not None:
+                options.validation_score = self._validation_score(validation, target)
+            context = open_context(self, self.max_iter)
+            if context is not None:
+                options.callbacks.append(self._sklearn_callbacks(context, X, y, sample_weight, target, model))
+            history = model.fit_data(data, options)
+            self._store(model, target, history, validation is not None)
+            self._warn_unless_converged(history)
+        return self
+
+    def predict(self, X):
+        """Predict the targets of samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._decode(self._outputs(X))
+
+    @property
+    def coefs_(self):
+        """Weights of each layer that has some, arrays of shape ``(n_inputs, n_units)``."""
+        return self._fitted_model().coefs_
+
+    @property
+    def intercepts_(self):
+        """Biases of each layer that has weights, arrays of shape ``(n_units,)``."""
+        return self._fitted_model().intercepts_
+
+    @property
+    def history_(self):
+        """What the last fit recorded of every epoch and step."""
+        return self._fitted_model().history_
+
+    def get_params(self, deep=True):
+        """Return the parameters, those of nested objects and named layers included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include the parameters of layers (``layers__<name>__units``), optimizer and loss.
+
+        Returns
+        -------
+        params : dict
+        """
+        params = super().get_params(deep=deep)
+        if deep:
+            for name, layer in named_layers(self.layers):
+                params[f"layers__{name}"] = layer
+                params.update({f"layers__{name}__{key}": value for key, value in layer.get_params().items()})
+        return params
+
+    def set_params(self, **params):
+        """Set parameters; ``layers__<name>`` replaces a named layer, ``layers__<name>__units`` changes one.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+        """
+        own = {key: value for key, value in params.items() if not key.startswith("layers__")}
+        super().set_params(**own)
+        for key, value in params.items():
+            if key.startswith("layers__"):
+                self._set_layer(key, value)
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _partial_fit(self, X, y, sample_weight, goes_on):
+        """Train one epoch on a chunk, with the optimizer's state kept from chunk to chunk."""
+        with self._unchanged_on_error():
+            loss, optimizer, callbacks = self._check_parameters()
+            X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=not goes_on)
+            target = self._check_target(y, goes_on)
+            seed = check_random_state(self.random_state).randint(LARGEST_SEED)
+            data = self._make_data(X, y, sample_weight, target)
+            network, loss = self._network(target, loss)
+            model = self._model_to_train(network, seed, goes_on)
+            options = self._options(loss, optimizer, callbacks, data, max_iter=1)
+            options.early_stopping, options.n_iter_no_change = False, None
+            n_iter, curve = (self.n_iter_, self.loss_curve_) if goes_on else (0, [])
+            history = model.fit_data(data, options)
+            self._store(model, target, history, False)
+            self.n_iter_ = n_iter + len(history)
+            self.loss_curve_ = [*curve, *self.loss_curve_]
+            self.best_loss_ = min(self.loss_curve_)
+        return self
+
+    def _check_parameters(self):
+        """Return loss (None for "auto"), optimizer and callbacks, or raise for the first bad parameter."""
+        loss = None if self.loss == "auto" else make_loss(self.loss)
+        optimizer = make_optimizer(self.optimizer, self.learning_rate)
+        make_layer(self.activation)
+        if self.batch_size != "auto":
+            check_number(self, "batch_size", self.batch_size, 1, integer=True)
+        check_number(self, "validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True)
+        if self.halting_condition is not None and not isinstance(self.halting_condition, Halting):
+            raise TypeError(
+                "halting_condition must be None or a condition such as MinLossReached(0.1), "
+                f"got {self.halting_condition!r}."
+            )
+        for name in ("shuffle", "early_stopping", "warm_start"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        hidden_layers(self.layers, self.activation)
+        return loss, optimizer, progress_callbacks(self.verbose)
+
+    def _options(self, loss, optimizer, callbacks, data, max_iter):
+        """Return the checked options of a fit."""
+        options = FitOptions(
+            loss=loss,
+            optimizer=optimizer,
+            alpha=self.alpha,
+            batch_size=min(200, len(data)) if self.batch_size == "auto" else self.batch_size,
+            max_iter=max_iter,
+            shuffle=bool(self.shuffle),
+            tol=self.tol,
+            n_iter_no_change=None if self.n_iter_no_change == np.inf else self.n_iter_no_change,
+            early_stopping=bool(self.early_stopping),
+            halting_condition=self.halting_condition,
+            callbacks=list(callbacks),
+        )
+        check_options(options)
+        return options
+
+    def _check_training_data(self, X, y, sample_weight, reset):
+        """Return validated X, y and sample weights."""
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=np.dtype(self.dtype),
+            multi_output=True,
+            y_numeric=self._y_is_numeric,
+            reset=reset,
+        )
+        return X, y, self._check_weight(sample_weight, X.shape[0], "sample_weight")
+
+    def _check_weight(self, weight, n_samples, name):
+        """Return validated sample weights, or None."""
+        if weight is None:
+            return None
+        if isinstance(weight, numbers.Real):
+            weight = np.full(n_samples, weight)
+        weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name=name)
+        if weight.shape != (n_samples,):
+            raise ValueError(f"{name}.shape == {weight.shape}, expected ({n_samples},): one weight a sample.")
+        if (weight < 0).any():
+            raise ValueError(f"Negative values in {name}; weights must be zero or more.")
+        if not weight.any():
+            raise ValueError(f"Sample weights must contain at least one non-zero number, but {name} is all zero.")
+        return weight
+
+    def _check_validation(self, X_val, y_val, sample_weight_val, target):
+        """Return ``(X, y, weights)`` of the user's validation data, or None."""
+        if X_val is None and y_val is None:
+            if sample_weight_val is not None:
+                raise ValueError("sample_weight_val needs X_val and y_val.")
+            return None
+        if X_val is None or y_val is None:
+            raise ValueError("X_val and y_val must be given together.")
+        X_val, y_val = validate_data(
+            self,
+            X_val,
+            y_val,
+            accept_sparse="csr",
+            dtype=np.dtype(self.dtype),
+            multi_output=True,
+            y_numeric=self._y_is_numeric,
+            reset=False,
+        )
+        self._encode(y_val, target)
+        return X_val, y_val, self._check_weight(sample_weight_val, X_val.shape[0], "sample_weight_val")
+
+    def _hold_out(self, X, y, sample_weight, target, seed):
+        """Split off the validation share."""
+        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
+        parts = train_test_split(
+            *arrays, test_size=self.validation_fraction, random_state=seed, stratify=self._strata(y, target)
+        )
+        train, held = parts[::2], parts[1::2]
+        if sample_weight is not None and not train[2].any():
+            raise ValueError("All samples with weight fell into the validation share; pass X_val and y_val.")
+        X_train, y_train, weight = (*train, None)[:3]
+        X_held, y_held, weight_held = (*held, None)[:3]
+        if weight_held is not None and not weight_held.any():
+            weight_held = None
+        return X_train, y_train, weight, (X_held, y_held, weight_held)
+
+    def _make_data(self, X, y, sample_weight, target):
+        """Return the engine's data."""
+        Y = self._encode(y, target)
+        weight = self._weight_samples(y, sample_weight, target)
+        if weight is not None:
+            weight = weight.astype(self.dtype)
+        return Data(X, np.asarray(Y, self.dtype), weight, self._has_class_codes(target))
+
+    def _validation_score(self, validation, target):
+        """Return the score of the validation data as a function of ``predict``."""
+        X, y, weight = validation
+        return lambda predict: self._score(y, predict(X), weight, target)
+
+    def _model_to_train(self, network, seed, goes_on):
+        """Return a new model, or a copy of the fitted one with its weights and optimizer state."""
+        if not goes_on:
+            return Model(network, device=self.device, dtype=self.dtype, random_state=seed)
+        if network != self.model_.layers or self.dtype != self.model_.dtype:
+            raise ValueError(
+                "layers, activation, loss and dtype must stay as they were to go on training "
+                f"(warm_start or partial_fit); the fitted network is {self.model_.layers}, these parameters "
+                f"describe {network}. Fit a clone instead."
+            )
+        return self._snapshot(self.model_, self.model_.state)
+
+    def _snapshot(self, model, state):
+        """Return a model of its own with the same layers and the given state."""
+        copy = Model(model.layers, device=self.device, dtype=model.dtype, random_state=model.random_state)
+        copy.state, copy.optimizer, copy.n_features_in_ = state, model.optimizer, self.n_features_in_
+        return copy
+
+    def _sklearn_callbacks(self, context, X, y, sample_weight, target, model):
+        """Return the callback that speaks to scikit-learn's."""
+
+        def fitted_attributes(state):
+            return {"model_": self._snapshot(model, state), **self._target_attributes(target)}
+
+        return SklearnCallbacks(context, self, X, y, sample_weight, fitted_attributes)
+
+    def _store(self, model, target, history, validated):
+        """Set the fitted attributes."""
+        self.model_ = model
+        for name, value in self._target_attributes(target).items():
+            setattr(self, name, value)
+        self.n_iter_ = len(history)
+        self.loss_curve_ = history.loss.tolist()
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else float("nan")
+        self.best_loss_ = min(self.loss_curve_, default=float("nan"))
+        self.validation_scores_ = history.validation_score.tolist() if validated else None
+        self.best_validation_score_ = max(self.validation_scores_) if self.validation_scores_ else None
+        self.device_ = model.device_
+
+    def _warn_unless_converged(self, history):
+        """Warn as scikit-learn does where the last epoch still improved."""
+        if history.stopped_by == "max_iter" and self.n_iter_no_change not in (None, np.inf):
+            warnings.warn(
+                f"Maximum iterations ({self.max_iter}) reached and the training has not converged yet. "
+                "Increase max_iter, or set n_iter_no_change=None to train a fixed number of epochs.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _fitted_model(self):
+        """Return ``model_``, or raise AttributeError as an attribute of an unfitted estimator does."""
+        if "model_" not in self.__dict__:
+            raise AttributeError(f"This {type(self).__name__} is not fitted yet.")
+        return self.model_
+
+    def _outputs(self, X):
+        """Return the network's outputs for validated X."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(self.model_.dtype), reset=False)
+        return self.model_.predict(X)
+
+    def _set_layer(self, key, value):
+        """Replace or change a named layer."""
+        name, _, inner = key.removeprefix("layers__").partition("__")
+        pairs = dict(named_layers(self.layers))
+        if name not in pairs:
+            raise ValueError(
+                f"Invalid parameter {key!r}: layers has no (name, layer) pair named {name!r}; it has {sorted(pairs)}."
+            )
+        if inner:
+            pairs[name].set_params(**{inner: value})
+            return
+        items = [(name, value) if split == (name, pairs[name]) else split for split in self.layers]
+        self.layers = type(self.layers)(items)
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self):
+        """Leave the estimator as it was if the block raises."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def __sklearn_is_fitted__(self):
+        return "model_" in self.__dict__
