@@ -29,15 +29,21 @@ class Tile:
     @classmethod
     def of(cls, device, dtype):
         """Choose the tile of a device for a float type."""
-        lanes = 1 if dtype == "float32" else 2
-        if device.info.runtime == "pocl":
-            # LLVM 14 aborts on 16 lanes and scalarises fma().
-            return cls(8 // lanes, 8 if device.handle.native_vector_width_float >= 16 else 4, 3, 1, "contracted")
-        if device.is_cpu:
-            width = max(4, min(16, device.handle.native_vector_width_float or 8))
-            # AVX-512 has 32 vector registers, the others 16: accumulators, one row of b and a scalar.
-            return cls(width // lanes, 8 if width == 16 else 4, 3, 1, "contracted")
-        return cls(4 // lanes, 4, 1, 64, "fma")
+        share = 1 if dtype == "float32" else 2
+        if not device.is_cpu:
+            return cls(4 // share, 4, share, 64, "fma")
+        native = device.handle.native_vector_width_float or 8
+        # LLVM 14, in PoCL 3.0, aborts on 16 lanes and scalarises fma(); a * b + c is contracted everywhere.
+        widest = 8 if device.info.runtime == "pocl" else 16
+        width = max(4, min(widest, native)) // share
+        # AVX-512 has 32 vector registers, others 16: accumulators, one row of b and a scalar.
+        rows = 8 if native >= 16 else 4
+        columns = 3 if 3 * width % rows == 0 else 2
+        return cls(width, rows, columns, 1, "contracted")
+
+    def __post_init__(self):
+        if self.layout.panel % self.rows:
+            raise ValueError(f"{self} walks panels of {self.layout.panel} columns, which its rows must divide.")
 
     @property
     def layout(self):
