@@ -184,13 +184,17 @@ kernel void NAME(STEP_ARGUMENTS, int stage) {                                   
     if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
 }
 
-/* Independent stages share a launch: find the stage that the tile belongs to. */
+/* Independent stages share a launch, their tiles one after the other. The stage is the same for all
+ * work-items of a group at any time: Intel's compiler miscompiles a stage that differs among them. */
 #define TILE_KERNEL_OF_MANY(NAME)                                                                 \
 kernel void NAME(STEP_ARGUMENTS, int stage, int stage_end) {                                      \
     BEGIN_STEP;                                                                                   \
     int tile = get_global_id(0);                                                                  \
-    while (stage < stage_end && tile >= stages[stage].tiles) tile -= stages[stage++].tiles;       \
-    if (stage < stage_end) NAME##_tile(&step, stages + stage, tile);                              \
+    for (; stage < stage_end; stage++) {                                                          \
+        const int tiles = stages[stage].tiles;                                                    \
+        if (tile >= 0 && tile < tiles) NAME##_tile(&step, stages + stage, tile);                  \
+        tile -= tiles;                                                                            \
+    }                                                                                             \
 }
 
 TILE_KERNEL(dense_forward)
