@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import get_scorer, r2_score
 
 
 def make_metrics(metrics, data, validation):
@@ -39,7 +38,10 @@ def _bound(function, data):
 def _resolve(metric):
     """Return the name and the function of ``(outputs, data)`` that a user's metric means."""
     if isinstance(metric, str):
-        return metric, lambda outputs, data, scorer=get_scorer(metric): _scored(scorer, outputs, data)
+        from sklearn.metrics import get_scorer  # here, because importing it costs more than all of skintricate
+
+        scorer = get_scorer(metric)
+        return metric, lambda outputs, data: _scored(scorer, outputs, data)
     if not callable(metric):
         raise TypeError(
             f"metrics must be names of scikit-learn scorers or functions of (y_true, y_pred), got {metric!r}."
@@ -57,6 +59,8 @@ def _scored(scorer, outputs, data):
 
 def _default_score(outputs, data):
     """Return accuracy for classes and R^2 for everything else."""
+    from sklearn.metrics import r2_score
+
     if data.class_codes:
         return float(np.mean(_prediction(outputs, data) == _target(data)))
     return r2_score(data.Y, outputs)

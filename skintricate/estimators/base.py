@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -307,6 +306,8 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _hold_out(self, X, y, sample_weight, target, seed):
         """Split off the validation share."""
+        from sklearn.model_selection import train_test_split  # here, because importing it is slow
+
         arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
         parts = train_test_split(
             *arrays, test_size=self.validation_fraction, random_state=seed, stratify=self._strata(y, target)

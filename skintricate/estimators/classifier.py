@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
@@ -13,6 +12,7 @@ from skintricate.estimators.architecture import hidden_layers, output_activation
 from skintricate.estimators.base import BaseIntricate
 from skintricate.layers import Sigmoid, SoftMax
 from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy
+from skintricate.names import make_loss
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     loss : str or Loss, default="auto"
         ``"auto"`` is cross-entropy: binary for two classes and multilabel targets, categorical for more.
     optimizer : str or Optimizer, default="adam"
-        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or an object, whose
-        parameters are searched as ``optimizer__beta_1``.
+        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or an object,
+        whose parameters are searched as ``optimizer__beta_1``.
     learning_rate : float or Schedule, default=None
         Replaces the default of an optimizer given by name.
     alpha : float, default=0.0
@@ -276,7 +276,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
     def _has_class_codes(self, target):
         """Say whether a target is the index of a class among several outputs."""
-        return not target.multilabel and target.classes.size > 2 or self._binary_as_two(target)
+        return (not target.multilabel and target.classes.size > 2) or self._binary_as_two(target)
 
     def _binary_as_two(self, target):
         """Say whether two classes have an output each, as the loss or the layers ask."""
@@ -289,8 +289,6 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
     def _loss_links_to_softmax(self):
         """Say whether the chosen loss belongs to a softmax."""
-        from skintricate.names import make_loss
-
         return make_loss(self.loss).link_name == "SoftMax"
 
     def _network(self, target, loss):
@@ -324,6 +322,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
     def _score(self, y, outputs, weight, target):
         """Return the accuracy of outputs."""
+        from sklearn.metrics import accuracy_score  # here, because importing it costs more than all of skintricate
+
         return accuracy_score(y, self._labels(outputs, target), sample_weight=weight)
 
     def _target_attributes(self, target):

@@ -2,12 +2,12 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 
 from skintricate.estimators.architecture import hidden_layers, with_output
 from skintricate.estimators.base import BaseIntricate
 from skintricate.layers import Activation, Exponential
 from skintricate.losses import MeanSquared
+from skintricate.names import make_loss
 
 
 class IntricateRegressor(RegressorMixin, BaseIntricate):
@@ -25,11 +25,11 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     activation : str or Layer, default="relu"
         What follows each layer given as a number.
     loss : str or Loss, default="auto"
-        ``"auto"`` is ``"mean_squared"``; others are ``"mean_absolute"``, ``"huber"``, ``"quantile"``, ``"poisson"`` (with
-        an exponential output), or an object.
+        ``"auto"`` is ``"mean_squared"``; others are ``"mean_absolute"``, ``"huber"``, ``"quantile"``, ``"poisson"``
+        (with an exponential output), or an object.
     optimizer : str or Optimizer, default="adam"
-        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or an object, whose
-        parameters are searched as ``optimizer__beta_1``.
+        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or an object,
+        whose parameters are searched as ``optimizer__beta_1``.
     learning_rate : float or Schedule, default=None
         Replaces the default of an optimizer given by name.
     alpha : float, default=0.0
@@ -189,8 +189,6 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
 
     def _check_domain(self, y):
         """Raise where the loss has no meaning for a target."""
-        from skintricate.names import make_loss
-
         loss = make_loss(self.loss)
         if loss.targets == "count" and np.min(y) < 0:
             raise ValueError(f"loss={self.loss!r} needs y >= 0, but y has {np.min(y)}.")
@@ -212,7 +210,7 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
         loss = MeanSquared() if loss is None else loss
         n_outputs = int(np.prod(target))
         network = hidden_layers(self.layers, self.activation)
-        default = next((c for c in (Exponential,) if c.__name__ == loss.link_name), None)
+        default = Exponential if loss.link_name == "Exponential" else None
         return with_output(network, self.layers, n_outputs, Activation, default), loss
 
     def _strata(self, y, target):
@@ -224,6 +222,8 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
 
     def _score(self, y, outputs, weight, target):
         """Return R^2 of outputs."""
+        from sklearn.metrics import r2_score  # here, because importing it costs more than all of skintricate
+
         return r2_score(y, outputs.reshape(np.shape(y)), sample_weight=weight)
 
     def _target_attributes(self, target):

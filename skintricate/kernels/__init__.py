@@ -1,7 +1,7 @@
 """OpenCL C sources, the structures they read, and how a program is put together."""
 
 from skintricate.kernels.program import Program, Vocabulary
-from skintricate.kernels.shuffle import shuffled_order, shuffle_side
+from skintricate.kernels.shuffle import shuffle_side, shuffled_order
 from skintricate.kernels.stage import RUN, STAGE, Layout
 from skintricate.kernels.tile import Tile
 

@@ -5,6 +5,7 @@ float type, whatever is trained. A user's class is appended and makes a program 
 """
 
 import functools
+from dataclasses import dataclass
 from importlib.resources import files
 
 from skintricate.kernels.stage import ROW_KERNELS
@@ -13,19 +14,19 @@ from skintricate.kernels.tile import Tile
 SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "rows", "epoch")
 
 
+@dataclass(frozen=True)
 class Vocabulary:
     """The expressions of a program: activations, losses and optimizers in a fixed order.
 
     Parameters
     ----------
-    activations, losses, optimizers : sequence of class
+    activations, losses, optimizers : tuple of type
         Classes with the attributes that their base classes document.
     """
 
-    def __init__(self, activations, losses, optimizers):
-        self.activations = tuple(activations)
-        self.losses = tuple(losses)
-        self.optimizers = tuple(optimizers)
+    activations: tuple
+    losses: tuple
+    optimizers: tuple
 
     def including(self, activations, losses, optimizers):
         """Return a vocabulary with the classes that this one lacks appended."""

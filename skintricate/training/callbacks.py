@@ -155,7 +155,7 @@ def draw_curve(values, width, height):
     lines = [f"loss {values[-1]:.4g} after {n} epochs"]
     for level in reversed(range(height)):
         label = f"{low + span * level / max(height - 1, 1):10.4g} |"
-        lines.append(label + "".join("*" if l == level else " " for l in levels))
+        lines.append(label + "".join("*" if here == level else " " for here in levels))
     return lines
 
 

@@ -2,6 +2,8 @@
 
 import functools
 
+import numpy as np
+
 from skintricate import layers, losses, optimizers
 from skintricate.kernels import Program, Vocabulary
 from skintricate.layers import Activation
@@ -11,7 +13,11 @@ from skintricate.layers import Activation
 def built_in():
     """Return the vocabulary of all built-in classes; ``Identity`` has code 0."""
     activations = [c for c in dict.fromkeys(layers.BY_NAME.values()) if issubclass(c, Activation)]
-    return Vocabulary(activations, dict.fromkeys(losses.BY_NAME.values()), dict.fromkeys(optimizers.BY_NAME.values()))
+    return Vocabulary(
+        tuple(activations),
+        tuple(dict.fromkeys(losses.BY_NAME.values())),
+        tuple(dict.fromkeys(optimizers.BY_NAME.values())),
+    )
 
 
 def program_for(device, dtype, network, loss=None, optimizer=None):
@@ -21,4 +27,10 @@ def program_for(device, dtype, network, loss=None, optimizer=None):
         [type(loss)] if loss is not None else [],
         [type(optimizer)] if optimizer is not None else [],
     )
+    return _program(device, np.dtype(dtype).name, vocabulary)
+
+
+@functools.lru_cache(maxsize=64)
+def _program(device, dtype, vocabulary):
+    """Return the program of a vocabulary, put together once."""
     return Program(device, dtype, vocabulary)
