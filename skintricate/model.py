@@ -197,11 +197,11 @@ class Model:
         -------
         outputs : ndarray of shape (N, O), of the model's dtype
         """
-        return self._open_forward().predict(self._check_input(X))
+        return self._run_forward("predict", X)
 
     def outputs(self, X):
         """Return the outputs of every layer for X, a list of arrays of shape ``(N, O)``."""
-        return self._open_forward().outputs(self._check_input(X))
+        return self._run_forward("outputs", X)
 
     @property
     def coefs_(self):
@@ -293,6 +293,15 @@ class Model:
                 self.device_ = str(device.info)
                 self._forward = Forward(device, self.dtype, self.layers, self.n_features_in_, self.state)
             return self._forward
+
+    def _run_forward(self, method, X):
+        """Run the forward pass; after a device failed, the next call opens it anew."""
+        forward = self._open_forward()
+        try:
+            return getattr(forward, method)(self._check_input(X))
+        except DeviceError:
+            self._forward = None
+            raise
 
     def _check_input(self, X):
         """Return X as a two-dimensional array or CSR matrix of the fitted number of columns."""

@@ -39,8 +39,18 @@ def open_device(wish="auto"):
     key = (info, threads)
     with _lock:
         if key not in _devices:
-            _devices[key] = Device(info, handle, threads)
+            try:
+                _devices[key] = Device(info, handle, threads)
+            except load_pyopencl().Error as error:
+                raise DeviceError(f"{info} could not be opened: {error}. Choose another device.") from error
         return _devices[key]
+
+
+def forget_device(device):
+    """Let the next ``open_device`` make a new context, after this one failed."""
+    with _lock:
+        for key in [key for key, known in _devices.items() if known is device]:
+            del _devices[key]
 
 
 class Device:

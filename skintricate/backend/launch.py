@@ -2,6 +2,7 @@
 
 import contextlib
 
+from skintricate.backend.context import forget_device
 from skintricate.exceptions import DeviceError
 
 
@@ -31,10 +32,14 @@ class Launcher:
 
 @contextlib.contextmanager
 def device_errors(device):
-    """Turn what OpenCL raises inside the block into ``DeviceError`` with the device's name."""
+    """Turn what OpenCL raises inside the block into ``DeviceError`` with the device's name.
+
+    The device is opened anew next time, since a context does not survive most errors.
+    """
     try:
         yield
     except device.cl.Error as error:
+        forget_device(device)
         raise DeviceError(
             f"{device.info} failed: {error}. If it is out of memory, lower batch_size or set SKINTRICATE_MEMORY_LIMIT; "
             "if it is gone, choose another device."

@@ -78,9 +78,9 @@ kernel void finish_epoch(STEP_ARGUMENTS, int capacity) {
         step_loss[s] = weight > 0 ? loss / weight : 0;
         step_accuracy[s] = weight > 0 ? correct / weight : 0;
     }
-    const scalar loss = total / total_weight;
+    const scalar loss = total_weight > 0 ? total / total_weight : 0;
     epoch_loss[slot] = loss;
-    epoch_accuracy[slot] = total_correct / total_weight;
+    epoch_accuracy[slot] = total_weight > 0 ? total_correct / total_weight : 0;
     control[1] += 1;
     control[2] = loss > halting[1] - halting[0] ? control[2] + 1 : 0;
     halting[1] = fmin(halting[1], loss);

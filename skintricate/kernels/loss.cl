@@ -16,79 +16,93 @@ static inline real load_target(const Step *step, size_t row, int column) {
     return load(step->Y + row * step->run->target_columns + column);
 }
 
+static inline void store_losses(const Step *step, const global Stage *stage, int tile_number, scalar total,
+                                scalar correct) {
+    step->losses[stage->losses + 2 * tile_number] = total;
+    step->losses[stage->losses + 2 * tile_number + 1] = correct;
+}
+
 static inline void loss_elementwise_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
     const global scalar *p = step->constants + stage->constants;
     const scalar scale = p[0], threshold = p[1];
-    scalar total = 0, total_correct = 0;
+    real total = 0, total_correct = 0;
     for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
         const size_t row = sample_row(step, n);
         const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
-        scalar loss = 0, correct = 0;
         for (int j = 0; j < vectors; j++) {
             const mask inside = LANES < columns - j * WIDTH;
             const size_t at = row_vector(n, j, batch, columns);
             const real y = load(step->workspace + stage->value + at);
             const real t = inside ? load_target(step, row, j * WIDTH) : (real)0;
-            loss += lane_sum(inside ? loss_value(stage->code, y, t, p + 2) : (real)0);
             const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
             const real gradient = loss_gradient(stage->code, y, t, p + 2) * (weight * scale)
                                   * activation_derivative(stage->activation, x, y,
                                                           step->constants + stage->activation_constants);
             store(inside ? gradient : (real)0, step->workspace + stage->target + at);
-            correct += lane_sum(inside && ((y > threshold) == (t > (scalar)0.5)) ? (real)1 : (real)0);
-        }
-        /* A row without weight does not count, even where its loss is not finite. */
-        if (weight != 0) {
-            total += weight * scale * loss;
-            total_correct += weight * correct / columns;
+            /* A row without weight does not count, even where its loss is not finite. */
+            if (weight != 0) {
+                total += inside ? loss_value(stage->code, y, t, p + 2) * (weight * scale) : (real)0;
+                total_correct += inside && ((y > threshold) == (t > (scalar)0.5)) ? (real)(weight / columns) : (real)0;
+            }
         }
     }
-    step->losses[stage->losses + 2 * tile_number] = total;
-    step->losses[stage->losses + 2 * tile_number + 1] = total_correct;
+    store_losses(step, stage, tile_number, lane_sum(total), lane_sum(total_correct));
 }
 
-/* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum exp(x - max x).
- * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j. */
+/* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
+ * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
 static inline void loss_softmax_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
+    const global scalar *values = step->workspace + stage->value;
+    global scalar *target = step->workspace + stage->target;
     scalar total = 0, total_correct = 0;
     for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
         const size_t row = sample_row(step, n);
         const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
-        scalar largest = -INFINITY, target_largest = -INFINITY, sum = 0, loss = 0, target_sum = 0;
+        real maxima = -INFINITY, sums = 0, target_maxima = -INFINITY, target_sums = 0, losses = 0;
         for (int j = 0; j < vectors; j++) {
-            const mask inside = LANES < columns - j * WIDTH;
-            const real x = load(step->workspace + stage->value + row_vector(n, j, batch, columns));
-            const real t = load_target(step, row, j * WIDTH);
-            largest = fmax(largest, lane_max(inside ? x : (real)(-INFINITY)));
-            target_largest = fmax(target_largest, lane_max(inside && (t > (scalar)0.5) ? x : (real)(-INFINITY)));
+            const real x = load(values + row_vector(n, j, batch, columns));
+            maxima = fmax(maxima, LANES < columns - j * WIDTH ? x : (real)(-INFINITY));
         }
-        for (int j = 0; j < vectors; j++) {
-            const real x = load(step->workspace + stage->value + row_vector(n, j, batch, columns));
-            sum += lane_sum(LANES < columns - j * WIDTH ? exp(x - largest) : (real)0);
-        }
-        const scalar log_sum = largest + log(sum);
-        for (int j = 0; j < vectors; j++) {
-            const mask inside = LANES < columns - j * WIDTH;
-            const real x = load(step->workspace + stage->value + row_vector(n, j, batch, columns));
-            const real t = load_target(step, row, j * WIDTH);
-            loss += lane_sum(inside ? t * (log_sum - x) : (real)0);
-            target_sum += lane_sum(inside ? t : (real)0);
-        }
+        const scalar largest = lane_max(maxima);
         for (int j = 0; j < vectors; j++) {
             const size_t at = row_vector(n, j, batch, columns);
-            const real x = load(step->workspace + stage->value + at);
-            const real gradient = exp(x - log_sum) * target_sum - load_target(step, row, j * WIDTH);
-            store(LANES < columns - j * WIDTH ? gradient * weight : (real)0, step->workspace + stage->target + at);
+            const real e = LANES < columns - j * WIDTH ? exp(load(values + at) - largest) : (real)0;
+            sums += e;
+            store(e, target + at);
+        }
+        const scalar sum = lane_sum(sums), log_sum = largest + log(sum);
+        scalar loss, target_largest, target_sum;
+        if (step->run->class_codes) {
+            target_largest = values[panel_index(n, (int)step->Y[row], batch, columns)];
+            target_sum = 1;
+            loss = log_sum - target_largest;
+        } else {
+            for (int j = 0; j < vectors; j++) {
+                const mask inside = LANES < columns - j * WIDTH;
+                const real x = load(values + row_vector(n, j, batch, columns));
+                const real t = inside ? load_target(step, row, j * WIDTH) : (real)0;
+                target_maxima = fmax(target_maxima, t > (scalar)0.5 ? x : (real)(-INFINITY));
+                target_sums += t;
+                losses += inside ? t * (log_sum - x) : (real)0;
+            }
+            target_largest = lane_max(target_maxima);
+            target_sum = lane_sum(target_sums);
+            loss = lane_sum(losses);
+        }
+        const scalar scale = weight * target_sum / sum;
+        for (int j = 0; j < vectors; j++) {
+            const size_t at = row_vector(n, j, batch, columns);
+            const real gradient = load(target + at) * scale - load_target(step, row, j * WIDTH) * weight;
+            store(LANES < columns - j * WIDTH ? gradient : (real)0, target + at);
         }
         if (weight != 0) {
             total += weight * loss;
             total_correct += target_largest == largest ? weight : (scalar)0;
         }
     }
-    step->losses[stage->losses + 2 * tile_number] = total;
-    step->losses[stage->losses + 2 * tile_number + 1] = total_correct;
+    store_losses(step, stage, tile_number, total, total_correct);
 }
 
 TILE_KERNEL(loss_elementwise)

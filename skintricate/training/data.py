@@ -54,11 +54,11 @@ def dense_rows(X, index, dtype):
     return np.ascontiguousarray(rows, dtype)
 
 
-def write_rows(device, buffer, array):
-    """Copy a two-dimensional array to the start of a buffer, and zeros into the tail after it."""
+def write_rows(device, buffer, array, offset=0):
+    """Copy an array to a place in a buffer, and zeros into the tail after it."""
     if array.size:
-        device.write(buffer, array)
-    device.write(buffer, np.zeros(TAIL, array.dtype), offset=array.nbytes)
+        device.write(buffer, array, offset)
+    device.write(buffer, np.zeros(TAIL, array.dtype), offset + array.nbytes)
 
 
 def row_buffer(device, n_rows, n_columns, dtype):

@@ -10,7 +10,7 @@ from skintricate.backend.launch import device_errors
 from skintricate.exceptions import DivergenceError, HaltingWarning, TrainingInterruptedWarning
 from skintricate.training.forward import Forward
 from skintricate.training.history import Epoch, History
-from skintricate.training.trainer import make_trainer
+from skintricate.training.trainer import INTERRUPTED, make_trainer
 
 
 @dataclass
@@ -99,14 +99,15 @@ def fit_network(device, dtype, network, state, data, options):
             loop.run()
         except KeyboardInterrupt:
             loop.history.stopped_by = "interrupted"
+        finally:
+            for callback in options.callbacks:
+                callback.on_fit_end(loop.history)
+        if loop.history.stopped_by == "interrupted":
             warnings.warn(
                 f"Training interrupted after {len(loop.history)} epochs; the weights so far are kept.",
                 TrainingInterruptedWarning,
                 stacklevel=3,
             )
-        finally:
-            for callback in options.callbacks:
-                callback.on_fit_end(loop.history)
         trainer.read_state(best=options.early_stopping)
         return loop.history
 
@@ -136,7 +137,9 @@ class _Loop:
             for loss, accuracy, step_loss, step_accuracy in zip(*results):
                 epoch = self._record(float(loss), float(accuracy), step_loss, step_accuracy)
                 stop = stop or self._reason_to_stop(epoch)
-            if stopped and stop is None:
+            if stopped == INTERRUPTED:
+                stop = "interrupted"
+            elif stopped and stop is None:
                 stop = "no improvement"
         self.history.stopped_by = stop or "max_iter"
 

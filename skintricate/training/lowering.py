@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skintricate.exceptions import ShapeError
+from skintricate.exceptions import DeviceMemoryError, ShapeError
 from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, ROW_KERNELS
 from skintricate.layers import Activation
@@ -194,6 +194,12 @@ class Lowering:
                     break
                 gradient = layer.backward(self, before, after, gradient)
             self._emit_updates()
+        largest = max(self.plan.workspace_size, self.plan.parameter_size)
+        if largest >= 2**31:
+            raise DeviceMemoryError(
+                f"A batch of {self.plan.batch_size} samples, or the network's parameters, need {largest} numbers in "
+                f"one buffer, which holds at most {2**31 - 1}. Lower batch_size or the layers' units."
+            )
         self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
         self.plan.partials = max(self.plan.partials, 2)
         if self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS:

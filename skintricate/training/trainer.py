@@ -13,7 +13,10 @@ from skintricate.training.vocabulary import program_for
 
 # Steps whose scalars and losses are kept on the device at once.
 LARGEST_RUN = 16384
-NOT_FINITE = 2
+# Bytes of X that are converted on the host at once.
+UPLOAD_BYTES = 64 * 2**20
+# Why a run ended before its epochs were done.
+NOT_FINITE, INTERRUPTED = 2, 3
 
 
 def make_trainer(device, dtype, network, state, data, options):
@@ -151,11 +154,12 @@ class Trainer:
             first_step=self._state.step & 0x7FFFFFFF,
         )
 
-    def _write_rows(self, index):
-        """Bring rows of the data to the device."""
+    def _write_rows(self, index, first=0):
+        """Bring rows of the data to the device, the first of them to row ``first`` of the buffers."""
         for name, array in zip(("X", "Y", "sample_weight"), self._data.rows(index, self.dtype)):
             if array is not None:
-                write_rows(self.device, self._buffers[name], array)
+                offset = first * (array.nbytes // len(array))
+                write_rows(self.device, self._buffers[name], array, offset)
 
     def _read_history(self, epochs, steps):
         """Return ``(loss, accuracy, step losses, step accuracies)`` of the first epochs of the history."""
@@ -179,7 +183,7 @@ class ResidentTrainer(Trainer):
         steps = -(-len(data) // plan.batch_size)
         capacity = max(1, min(options.max_iter, LARGEST_RUN // steps))
         super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, capacity)
-        self._write_rows(slice(None))
+        self._write_all_rows()
         shuffle = options.shuffle and len(data) > 1
         self._write_run(len(data), steps, shuffle, options.patience, state.seed)
         self._schedule = Staged(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
@@ -197,28 +201,39 @@ class ResidentTrainer(Trainer):
         results : tuple of arrays
             As ``_read_history`` gives them; fewer epochs than asked for where training stopped.
         stopped : int
-            0, 1 (no improvement) or 2 (the last loss is not finite).
+            0, 1 (no improvement), ``NOT_FINITE`` or ``INTERRUPTED``.
         """
         epochs = min(epochs, self._capacity, self.epochs_at_once)
         started = time.perf_counter()
         state, before = self._state, self._schedule.queued_steps
         self._write_scalars(epochs * self._steps, self._steps)
         self._arena.write_run_number(state.step)
+        interrupted = False
         try:
             for slot in range(epochs):
                 self._schedule.queue_epoch(slot, state.epoch + slot)
-            control = self.device.read(np.zeros(4, np.int32), self._arena.control)
+            control = self._read_control()
         except KeyboardInterrupt:
-            self.device.queue.finish()
-            state.step += self._schedule.queued_steps - before
-            raise
+            interrupted = True
+            control = self._read_control()
         done = int(control[1]) - self._epochs_done
         self._epochs_done += done
         state.epoch += done
-        state.step += done * self._steps
+        state.step += self._schedule.queued_steps - before if interrupted else done * self._steps
         elapsed = time.perf_counter() - started
         self.epochs_at_once = max(1, min(2 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
-        return self._read_history(done, self._steps), int(control[0])
+        return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
+
+    def _read_control(self):
+        """Wait for the queue and return what the device has decided."""
+        return self.device.read(np.zeros(4, np.int32), self._arena.control)
+
+    def _write_all_rows(self):
+        """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host."""
+        n, size = len(self._data), self.dtype.itemsize
+        rows = max(1, UPLOAD_BYTES // (max(self._data.n_features, 1) * size))
+        for begin in range(0, n, rows):
+            self._write_rows(slice(begin, begin + rows), begin)
 
 
 class StreamedTrainer(Trainer):
