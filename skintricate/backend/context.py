@@ -13,6 +13,9 @@ from skintricate.backend.programs import build_program
 from skintricate.backend.runtimes import load_pyopencl
 from skintricate.exceptions import DeviceError
 
+# Bytes of a host array up to which a copy is queued without waiting.
+LARGEST_PENDING = 2**20
+
 _lock = threading.RLock()
 _devices = {}
 _owner = None
@@ -73,15 +76,16 @@ class Device:
         self.is_cpu = info.kind == "cpu"
         self.context = self.cl.Context([handle])
         self.has_float64 = "cl_khr_fp64" in handle.extensions
-        self._queues = threading.local()
+        self._local = threading.local()
         self._programs = {}
 
     @property
     def queue(self):
         """The in-order command queue of the calling thread."""
-        if not hasattr(self._queues, "queue"):
-            self._queues.queue = self.cl.CommandQueue(self.context)
-        return self._queues.queue
+        if not hasattr(self._local, "queue"):
+            self._local.queue = self.cl.CommandQueue(self.context)
+            self._local.pending = []
+        return self._local.queue
 
     @property
     def budget(self):
@@ -112,12 +116,19 @@ class Device:
             raise DeviceError(f"{self.info} could not allocate {array.nbytes} bytes: {error}") from error
 
     def write(self, buffer, array, offset=0):
-        """Queue a copy of a contiguous host array to the device; the array is free on return."""
-        self.cl.enqueue_copy(self.queue, buffer, array, dst_offset=offset, is_blocking=True)
+        """Queue a copy of a contiguous host array, which must not change before the next ``read``."""
+        queue = self.queue
+        blocking = array.nbytes > LARGEST_PENDING
+        event = self.cl.enqueue_copy(queue, buffer, array, dst_offset=offset, is_blocking=blocking)
+        if not blocking:
+            # The event keeps the array alive, and waits if it is dropped too early.
+            self._local.pending.append(event)
 
     def read(self, array, buffer, offset=0):
-        """Wait for the queue, then copy from the device into a contiguous host array."""
-        self.cl.enqueue_copy(self.queue, array, buffer, src_offset=offset, is_blocking=True)
+        """Wait for the queue, then copy from the device into a contiguous host array, and return it."""
+        queue = self.queue
+        self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=True)
+        self._local.pending.clear()
         return array
 
     def _divide(self, handle, threads):

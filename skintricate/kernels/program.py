@@ -128,7 +128,19 @@ class Program:
         )
         self._program = device.program(source, self.tile.options(dtype))
         self._cl = device.cl
+        self._free = {}
 
-    def kernel(self, name):
-        """Return a new kernel object; its arguments belong to whoever asked."""
-        return self._cl.Kernel(self._program, name)
+    def borrow(self, name):
+        """Return a kernel object whose arguments belong to the borrower until ``give_back``.
+
+        Making one costs a tenth of a millisecond, as much as a step of a small network.
+        """
+        try:
+            return self._free[name].pop()
+        except (KeyError, IndexError):
+            return self._cl.Kernel(self._program, name)
+
+    def give_back(self, kernels):
+        """Take kernels back, a sequence of ``(name, kernel)``."""
+        for name, kernel in kernels:
+            self._free.setdefault(name, []).append(kernel)

@@ -1,5 +1,7 @@
 """The buffers of a plan on a device, and its kernels bound to them."""
 
+import weakref
+
 import numpy as np
 
 from skintricate.backend.launch import Launcher
@@ -28,6 +30,8 @@ class Arena:
     def __init__(self, device, program, plan, dtype, data, parameters=None, losses=1, scalars=1, history=1):
         self.device, self.program, self.plan = device, program, plan
         self.dtype = np.dtype(dtype)
+        self._borrowed = []
+        weakref.finalize(self, program.give_back, self._borrowed).atexit = False
         size = self.dtype.itemsize
         self.parameters = parameters or device.buffer(plan.parameter_size * size)
         self.workspace = self._zeros(plan.workspace_size * size)
@@ -57,7 +61,8 @@ class Arena:
 
     def launcher(self, name, work_items, *numbers):
         """Return a kernel of the program bound to these buffers; ``numbers`` are its further int arguments."""
-        kernel = self.program.kernel(name)
+        kernel = self.program.borrow(name)
+        self._borrowed.append((name, kernel))
         for index, argument in enumerate((*self._arguments, *map(np.int32, numbers))):
             kernel.set_arg(index, argument)
         return Launcher(self.device, kernel, work_items, self.program.tile.local_size)

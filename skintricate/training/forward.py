@@ -44,9 +44,8 @@ class Forward:
         with device_errors(self.device):
             plan = self._lower(SMALL_BATCH)
             flat = state.pack(plan, self._program.tile.layout, 0, self.dtype)
-            self._parameters = self.device.buffer(flat.nbytes)
-            if flat.size:
-                self.device.write(self._parameters, flat)
+            # Not queued: other threads may predict on queues of their own at once.
+            self._parameters = self.device.buffer_of(flat if flat.size else np.zeros(4, self.dtype))
 
     def predict(self, X):
         """Return the outputs of the last layer.

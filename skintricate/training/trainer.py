@@ -184,7 +184,8 @@ class ResidentTrainer(Trainer):
         capacity = max(1, min(options.max_iter, LARGEST_RUN // steps))
         super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, capacity)
         self._write_all_rows()
-        shuffle = options.shuffle and len(data) > 1
+        # One step takes all samples; their order would change the rounding alone.
+        shuffle = options.shuffle and steps > 1
         self._write_run(len(data), steps, shuffle, options.patience, state.seed)
         self._schedule = Staged(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
         self._epochs_done = 0
@@ -253,7 +254,7 @@ class StreamedTrainer(Trainer):
         state, options, n = self._state, self._options, len(self._data)
         batch_size = self._plan.batch_size
         steps_per_epoch = -(-n // batch_size)
-        shuffle = options.shuffle and n > 1
+        shuffle = options.shuffle and steps_per_epoch > 1
         order = shuffled_order(n, state.seed & 0xFFFFFFFF, state.epoch) if shuffle else np.arange(n)
         rows = self._steps * batch_size
         parts = []
