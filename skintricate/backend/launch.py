@@ -25,6 +25,10 @@ class Launcher:
         self._global = (-(-work_items // local_size) * local_size, 1)
         self._local = (local_size, 1)
 
+    def set_argument(self, index, value):
+        """Change one argument for the launches queued from now on."""
+        self._kernel.set_arg(index, value)
+
     def __call__(self, queue, number):
         """Queue the kernel; ``number`` reaches it as the offset of its second dimension."""
         self._enqueue(queue, self._kernel, self._global, self._local, (0, number))

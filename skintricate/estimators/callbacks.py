@@ -53,7 +53,7 @@ class SklearnCallbacks(Callback):
 
     def on_epoch_end(self, epoch, weights):
         stop = self._epoch.call_on_fit_task_end(
-            **self.task, reconstruction_attributes=lambda: self.fitted_attributes(weights().copy())
+            **self.task, reconstruction_attributes=lambda: self.fitted_attributes(weights())
         )
         return bool(stop)
 

@@ -28,6 +28,22 @@
 #define MULTIPLY_ADD(a, b, c) ((c) + (a) * (b))
 #endif
 #define PANEL (COLUMNS * WIDTH)
+/* Work-items of a group. Where it is one, Intel's compiler must not also build versions that run work-items in
+ * vector lanes: they took nine tenths of the build and are never used. */
+#ifndef LOCAL_SIZE
+#define LOCAL_SIZE 1
+#endif
+#if LOCAL_SIZE == 1 && defined(cl_intel_vec_len_hint)
+#define KERNEL kernel __attribute__((intel_vec_len_hint(1))) __attribute__((reqd_work_group_size(1, 1, 1))) void
+#else
+#define KERNEL kernel __attribute__((reqd_work_group_size(LOCAL_SIZE, 1, 1))) void
+#endif
+/* A function of one tile. Compiled once and called on a CPU; a GPU inlines everything. */
+#if LOCAL_SIZE == 1
+#define TILE_FUNCTION static __attribute__((noinline)) void
+#else
+#define TILE_FUNCTION static inline void
+#endif
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -93,6 +109,9 @@ typedef struct {
     global const scalar *scalars, global const scalar *constants, global scalar *losses,          \
     global scalar *history, global int *control, global const Run *run, global const Stage *stages
 
+#define STEP_NAMES                                                                                \
+    parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, control, run, stages
+
 /* The arguments of one step, bundled. */
 typedef struct {
     global scalar *parameters;
@@ -111,19 +130,30 @@ typedef struct {
     scalar weight;                      /* sum of its sample weights */
 } Step;
 
+static inline Step make_step(STEP_ARGUMENTS, int number) {
+    Step step;
+    const int epoch_step = number % run->steps;
+    step.parameters = parameters;
+    step.workspace = workspace;
+    step.X = X;
+    step.Y = Y;
+    step.sample_weight = sample_weight;
+    step.order = order;
+    step.scalars = scalars + (size_t)number * run->scalar_count;
+    step.constants = constants;
+    step.losses = losses + (size_t)epoch_step * (run->partials + 1) + 1;
+    step.run = run;
+    step.number = run->first_step + number;
+    step.first = epoch_step * run->batch_size;
+    step.rows = min(run->batch_size, run->samples - step.first);
+    step.weight = run->weighted ? step.losses[-1] : (scalar)step.rows;
+    return step;
+}
+
 /* The number of a step in its run travels as the launch's global offset, so that no argument changes. */
 #define BEGIN_STEP                                                                                \
     if (control[0]) return;                                                                       \
-    const int launch_step = (int)get_global_id(1);                                                \
-    const int epoch_step = launch_step % run->steps;                                              \
-    const int first_row = epoch_step * run->batch_size;                                           \
-    const int batch_rows = min(run->batch_size, run->samples - first_row);                        \
-    const Step step = {parameters, workspace, X, Y, sample_weight, order,                         \
-                       scalars + (size_t)launch_step * run->scalar_count, constants,              \
-                       losses + (size_t)epoch_step * (run->partials + 1) + 1, run,                \
-                       run->first_step + launch_step, first_row, batch_rows,                      \
-                       run->weighted ? losses[(size_t)epoch_step * (run->partials + 1)]           \
-                                     : (scalar)batch_rows}
+    const Step step = make_step(STEP_NAMES, get_global_id(1))
 
 /* A vector at any scalar's address. PoCL 3.0 makes vload a call, which costs every register. */
 typedef real unaligned_real __attribute__((aligned(sizeof(scalar))));

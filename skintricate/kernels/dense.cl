@@ -29,7 +29,7 @@ static inline void multiply_rows(const Step *step, const global Stage *stage, in
     }
 }
 
-static inline void dense_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION dense_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size;
     const int row_tiles = (batch + ROWS - 1) / ROWS;
     const int n0 = tile_number % row_tiles * ROWS, o0 = tile_number / row_tiles * PANEL;
@@ -52,7 +52,7 @@ static inline void dense_forward_tile(const Step *step, const global Stage *stag
     }
 }
 
-static inline void dense_backward_input_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size;
     const int row_tiles = (batch + ROWS - 1) / ROWS;
     const int n0 = tile_number % row_tiles * ROWS, o0 = tile_number / row_tiles * PANEL;
@@ -124,7 +124,7 @@ static inline void weight_gradient(const Step *step, const global Stage *stage, 
 
 /* Tiles: ROWS rows of W each, the bias a tile of its own at the end of every panel.
  * constants: [alpha, store]; with `store` the gradient goes to the workspace at `target` for clipping. */
-static inline void dense_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION dense_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int row_tiles = (stage->inputs + ROWS - 1) / ROWS + stage->bias;
     const int t = tile_number % row_tiles, o0 = tile_number / row_tiles * PANEL;
     const bool is_bias = stage->bias && t == row_tiles - 1;
@@ -162,7 +162,7 @@ static inline void dense_backward_weights_tile(const Step *step, const global St
 }
 
 /* Update a tile of weights from its stored gradient at `source`, times the clipping factor at `value`. */
-static inline void dense_update_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION dense_update_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int weight_rows = stage->inputs + stage->bias;
     const int row_tiles = (weight_rows + ROWS - 1) / ROWS;
     const int i0 = tile_number % row_tiles * ROWS, o0 = tile_number / row_tiles * PANEL;
@@ -178,7 +178,7 @@ static inline void dense_update_tile(const Step *step, const global Stage *stage
 }
 
 #define TILE_KERNEL(NAME)                                                                         \
-kernel void NAME(STEP_ARGUMENTS, int stage) {                                                     \
+KERNEL NAME(STEP_ARGUMENTS, int stage) {                                                     \
     BEGIN_STEP;                                                                                   \
     const int tile = get_global_id(0);                                                            \
     if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
@@ -187,7 +187,7 @@ kernel void NAME(STEP_ARGUMENTS, int stage) {                                   
 /* Independent stages share a launch, their tiles one after the other. The stage is the same for all
  * work-items of a group at any time: Intel's compiler miscompiles a stage that differs among them. */
 #define TILE_KERNEL_OF_MANY(NAME)                                                                 \
-kernel void NAME(STEP_ARGUMENTS, int stage, int stage_end) {                                      \
+KERNEL NAME(STEP_ARGUMENTS, int stage, int stage_end) {                                      \
     BEGIN_STEP;                                                                                   \
     int tile = get_global_id(0);                                                                  \
     for (; stage < stage_end; stage++) {                                                          \

@@ -29,7 +29,7 @@ static inline real load_input(const Step *step, const global Stage *stage, Block
     return LANES < stage->outputs - column ? x : (real)0;
 }
 
-static inline void activation_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION activation_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Block block = block_of(step, stage, tile_number);
     for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
         const real x = load_input(step, stage, block, i);
@@ -40,7 +40,7 @@ static inline void activation_forward_tile(const Step *step, const global Stage 
 }
 
 /* target = gradient * f'(value, saved): through an activation to its input. */
-static inline void activation_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION activation_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Block block = block_of(step, stage, tile_number);
     for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
         const size_t at = block.at + i * WIDTH;
@@ -66,14 +66,14 @@ static inline real dropout_factor(const Step *step, const global Stage *stage, B
     return load_private(factor);
 }
 
-static inline void dropout_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION dropout_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Block block = block_of(step, stage, tile_number);
     for (int i = 0; i < block.rows * block.width / WIDTH; i++)
         store(load_input(step, stage, block, i) * dropout_factor(step, stage, block, i),
               step->workspace + stage->target + block.at + i * WIDTH);
 }
 
-static inline void dropout_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION dropout_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Block block = block_of(step, stage, tile_number);
     for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
         const size_t at = block.at + i * WIDTH;

@@ -10,11 +10,10 @@ typedef JOIN(uint, WIDTH) indices;
 typedef indices unaligned_indices __attribute__((aligned(4)));
 #define INDEX_LANES (JOIN(convert_uint, WIDTH)(LANES))
 
-/* Order the samples left * side + (0 .. side - 1), one `left` a work-item; the launch's offset is the epoch. */
-kernel void order_samples(STEP_ARGUMENTS, int stage) {
-    const uint side = run->shuffle_side, samples = run->samples, row = get_global_id(0);
-    if (control[0] || row >= side) return;
-    const uint key = philox((uint2)(get_global_id(1), 0u), run->seed).x;
+/* Order the samples row * side + (0 .. side - 1) of an epoch. */
+static inline void order_row(const global Run *run, global int *order, uint row, uint epoch) {
+    const uint side = run->shuffle_side, samples = run->samples;
+    const uint key = philox((uint2)(epoch, 0u), run->seed).x;
     for (uint begin = 0; begin < side && row * side + begin < samples; begin += WIDTH) {
         const uint count = min(min(side - begin, samples - (row * side + begin)), (uint)WIDTH);
         indices left = row, right = begin + INDEX_LANES, result = 0;
@@ -37,10 +36,9 @@ kernel void order_samples(STEP_ARGUMENTS, int stage) {
     }
 }
 
-/* The sum of the sample weights of each step, one work-item a step; column 0 of the losses. */
-kernel void weigh_steps(STEP_ARGUMENTS, int stage) {
-    const int s = get_global_id(0);
-    if (control[0] || s >= run->steps) return;
+/* The sum of the sample weights of step s of an epoch; column 0 of the losses. */
+static inline void weigh_step(const global Run *run, const global scalar *sample_weight, const global int *order,
+                              global scalar *losses, int s) {
     scalar total = 0;
     const int end = min((s + 1) * run->batch_size, run->samples);
     for (int n = s * run->batch_size; n < end; n++) total += sample_weight[run->ordered ? order[n] : n];
@@ -51,12 +49,11 @@ kernel void weigh_steps(STEP_ARGUMENTS, int stage) {
  *
  * A step's partials are pairs (loss, correct); history is laid out as
  * [epoch losses | epoch accuracies | step losses | step accuracies | tolerance, best loss] for
- * `capacity` epochs, and the launch's offset is the epoch's slot.
+ * `capacity` epochs, of which this is the one at `slot`.
  * control: [1: no improvement, 2: not finite; epochs done; epochs without improvement].
  */
-kernel void finish_epoch(STEP_ARGUMENTS, int capacity) {
-    if (control[0] || get_global_id(0) > 0) return;
-    const int slot = get_global_id(1);
+static inline void reduce_epoch(const global Run *run, const global scalar *losses, global scalar *history,
+                                global int *control, int slot, int capacity) {
     const int steps = run->steps;
     global scalar *epoch_loss = history, *epoch_accuracy = history + capacity;
     global scalar *step_loss = history + 2 * (size_t)capacity + (size_t)slot * steps;
@@ -86,4 +83,21 @@ kernel void finish_epoch(STEP_ARGUMENTS, int capacity) {
     halting[1] = fmin(halting[1], loss);
     if (!isfinite(loss)) control[0] = 2;
     else if (run->patience > 0 && control[2] > run->patience) control[0] = 1;
+}
+
+/* The launch's offset is the epoch. */
+KERNEL order_samples(STEP_ARGUMENTS, int stage) {
+    if (control[0] || get_global_id(0) >= run->shuffle_side) return;
+    order_row(run, order, get_global_id(0), get_global_id(1));
+}
+
+KERNEL weigh_steps(STEP_ARGUMENTS, int stage) {
+    if (control[0] || get_global_id(0) >= run->steps) return;
+    weigh_step(run, sample_weight, order, losses, get_global_id(0));
+}
+
+/* The launch's offset is the epoch's slot in the history. */
+KERNEL finish_epoch(STEP_ARGUMENTS, int capacity) {
+    if (control[0] || get_global_id(0) > 0) return;
+    reduce_epoch(run, losses, history, control, get_global_id(1), capacity);
 }

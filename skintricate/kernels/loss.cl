@@ -3,7 +3,7 @@
  * Partial sums per tile go to the step's losses as pairs (loss, correct predictions), both weighted.
  * The gradient is weighted too, but not yet divided by the sum of the weights: the weights'
  * gradient does that once a tile. constants: [scale, threshold, hyper-parameters...], where scale averages over
- * outputs and threshold separates the classes. The result is the gradient before the activation that
+ * outputs and threshold separates two classes (NaN: one class of many, the largest output). The result is the gradient before the activation that
  * made the values.
  */
 
@@ -22,14 +22,17 @@ static inline void store_losses(const Step *step, const global Stage *stage, int
     step->losses[stage->losses + 2 * tile_number + 1] = correct;
 }
 
-static inline void loss_elementwise_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
     const global scalar *p = step->constants + stage->constants;
     const scalar scale = p[0], threshold = p[1];
+    const bool one_of_many = step->run->class_codes || isnan(threshold);
     real total = 0, total_correct = 0;
+    scalar total_hits = 0;
     for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
         const size_t row = sample_row(step, n);
         const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
+        real maxima = -INFINITY, target_maxima = -INFINITY;
         for (int j = 0; j < vectors; j++) {
             const mask inside = LANES < columns - j * WIDTH;
             const size_t at = row_vector(n, j, batch, columns);
@@ -40,19 +43,22 @@ static inline void loss_elementwise_tile(const Step *step, const global Stage *s
                                   * activation_derivative(stage->activation, x, y,
                                                           step->constants + stage->activation_constants);
             store(inside ? gradient : (real)0, step->workspace + stage->target + at);
+            maxima = fmax(maxima, inside ? y : (real)(-INFINITY));
+            target_maxima = fmax(target_maxima, inside && t > (scalar)0.5 ? y : (real)(-INFINITY));
             /* A row without weight does not count, even where its loss is not finite. */
             if (weight != 0) {
                 total += inside ? loss_value(stage->code, y, t, p + 2) * (weight * scale) : (real)0;
                 total_correct += inside && ((y > threshold) == (t > (scalar)0.5)) ? (real)(weight / columns) : (real)0;
             }
         }
+        if (one_of_many && lane_max(target_maxima) == lane_max(maxima)) total_hits += weight;
     }
-    store_losses(step, stage, tile_number, lane_sum(total), lane_sum(total_correct));
+    store_losses(step, stage, tile_number, lane_sum(total), one_of_many ? total_hits : lane_sum(total_correct));
 }
 
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
  * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
-static inline void loss_softmax_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
     const global scalar *values = step->workspace + stage->value;
     global scalar *target = step->workspace + stage->target;
@@ -94,7 +100,11 @@ static inline void loss_softmax_tile(const Step *step, const global Stage *stage
         const scalar scale = weight * target_sum / sum;
         for (int j = 0; j < vectors; j++) {
             const size_t at = row_vector(n, j, batch, columns);
-            const real gradient = load(target + at) * scale - load_target(step, row, j * WIDTH) * weight;
+            const real y = load(values + at);
+            const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
+            const real gradient = (load(target + at) * scale - load_target(step, row, j * WIDTH) * weight)
+                                  * activation_derivative(stage->activation, x, y,
+                                                          step->constants + stage->activation_constants);
             store(LANES < columns - j * WIDTH ? gradient : (real)0, target + at);
         }
         if (weight != 0) {

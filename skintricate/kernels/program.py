@@ -11,7 +11,7 @@ from importlib.resources import files
 from skintricate.kernels.stage import ROW_KERNELS
 from skintricate.kernels.tile import Tile
 
-SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "rows", "epoch")
+SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "rows", "epoch", "resident")
 
 
 @dataclass(frozen=True)

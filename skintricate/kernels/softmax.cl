@@ -15,7 +15,7 @@ static inline real load_row(const Step *step, const global Stage *stage, int n, 
     return load(step->X + sample_row(step, n) * stage->outputs + j * WIDTH);
 }
 
-static inline void softmax_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION softmax_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
     for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
         scalar largest = -INFINITY, total = 0;
@@ -35,7 +35,7 @@ static inline void softmax_forward_tile(const Step *step, const global Stage *st
     }
 }
 
-static inline void softmax_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
+TILE_FUNCTION softmax_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
     for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
         scalar projection = 0;

@@ -59,6 +59,7 @@ class Tile:
             f"-DWIDTH={self.width}",
             f"-DROWS={self.rows}",
             f"-DCOLUMNS={self.columns}",
+            f"-DLOCAL_SIZE={self.local_size}",
         ]
         if self.multiply_add != "contracted":
             options.append(f"-DMULTIPLY_ADD={self.multiply_add}")

@@ -67,6 +67,11 @@ class Arena:
             kernel.set_arg(index, argument)
         return Launcher(self.device, kernel, work_items, self.program.tile.local_size)
 
+    @property
+    def n_buffers(self):
+        """How many arguments of a kernel are buffers; its own follow."""
+        return len(self._arguments)
+
     def step_launchers(self):
         """Return the launchers of one step, in order."""
         launchers = []

@@ -9,7 +9,7 @@ import numpy as np
 from skintricate.backend.launch import device_errors
 from skintricate.exceptions import DivergenceError, HaltingWarning, TrainingInterruptedWarning
 from skintricate.training.forward import Forward
-from skintricate.training.history import Epoch, History
+from skintricate.training.history import History
 from skintricate.training.trainer import INTERRUPTED, make_trainer
 
 
@@ -56,7 +56,9 @@ class FitOptions:
     @property
     def patience(self):
         """Epochs without improvement of the training loss that end training on the device; 0 for never."""
-        return 0 if self.early_stopping or self.n_iter_no_change is None else self.n_iter_no_change
+        if self.early_stopping or self.n_iter_no_change is None:
+            return 0
+        return int(min(self.n_iter_no_change, 2**31 - 1))
 
     @property
     def waits_each_epoch(self):
@@ -118,6 +120,7 @@ class _Loop:
     def __init__(self, trainer, network, state, data, options):
         self._trainer, self._state, self._options = trainer, state, options
         self.history = History()
+        self._has_classes = data.class_codes or options.loss.targets == "probability"
         self._forward = Forward(
             trainer.device, trainer.dtype.name, network, data.n_features, parameters=trainer.parameters
         )
@@ -134,43 +137,43 @@ class _Loop:
                 for callback in options.callbacks:
                     callback.on_epoch_begin()
             results, stopped = trainer.run(options.max_iter - len(self.history))
-            for loss, accuracy, step_loss, step_accuracy in zip(*results):
-                epoch = self._record(float(loss), float(accuracy), step_loss, step_accuracy)
-                stop = stop or self._reason_to_stop(epoch)
+            stop = self._take(results) if len(results[0]) else None
             if stopped == INTERRUPTED:
                 stop = "interrupted"
             elif stopped and stop is None:
                 stop = "no improvement"
         self.history.stopped_by = stop or "max_iter"
 
-    def _record(self, loss, accuracy, step_loss, step_accuracy):
-        """Append an epoch to the history and return it."""
-        number = len(self.history) + 1
-        if not np.isfinite(loss):
-            raise DivergenceError(
-                f"The training loss became {loss} in epoch {number}. Lower learning_rate, set the optimizer's "
-                "clip_norm, or scale X (for example with StandardScaler)."
-            )
+    def _take(self, results):
+        """Record the epochs of a run; return why to stop after them, or None."""
+        loss, accuracy, step_loss, step_accuracy = results
         options, predict = self._options, self._forward.predict
-        if options.loss.targets != "probability":
-            accuracy, step_accuracy = float("nan"), np.full(len(step_loss), np.nan)
+        if not np.isfinite(loss).all():
+            first = int(np.argmin(np.isfinite(loss)))
+            raise DivergenceError(
+                f"The training loss became {loss[first]} in epoch {len(self.history) + first + 1}. Lower "
+                "learning_rate, set the optimizer's clip_norm, or scale X (for example with StandardScaler)."
+            )
+        if not self._has_classes:
+            accuracy, step_accuracy = np.full_like(loss, np.nan), np.full_like(step_loss, np.nan)
         score = float(options.validation_score(predict)) if options.validation_score else float("nan")
         metrics = {name: float(metric(predict)) for name, metric in options.metrics.items()}
         elapsed = time.perf_counter() - self._started
-        epoch = Epoch(number, loss, accuracy, step_loss, step_accuracy, elapsed, score, metrics)
-        self.history.epochs.append(epoch)
-        return epoch
+        self.history.add(loss, accuracy, step_loss, step_accuracy, elapsed, score, metrics)
+        if options.waits_each_epoch:
+            return self._reason_to_stop(self.history.latest[-1])
+        if options.callbacks:
+            for epoch in self.history.latest:
+                self._tell(epoch)
+        return None
 
     def _reason_to_stop(self, epoch):
-        """Tell everyone about an epoch and return why to stop, or None."""
+        """Return why to stop after an epoch that the host waited for, or None; the callbacks are told."""
         options, stop = self._options, None
         if options.early_stopping and self._score_stagnates(epoch.validation_score):
             stop = "no improvement"
-        for callback in options.callbacks:
-            for number, (loss, accuracy) in enumerate(zip(epoch.step_loss, epoch.step_accuracy)):
-                callback.on_step_end(number, loss, accuracy)
-            if callback.on_epoch_end(epoch, self._trainer.read_state) is True and stop is None:
-                stop = "callback"
+        if self._tell(epoch) and stop is None:
+            stop = "callback"
         if options.halting_condition is not None and options.halting_condition.reached(epoch):
             stop = "halting condition"
             warnings.warn(
@@ -179,6 +182,19 @@ class _Loop:
                 stacklevel=2,
             )
         return stop
+
+    def _tell(self, epoch):
+        """Tell the callbacks about an epoch; say whether one of them wants to stop."""
+        wishes = []
+        for callback in self._options.callbacks:
+            for number, (loss, accuracy) in enumerate(zip(epoch.step_loss, epoch.step_accuracy)):
+                callback.on_step_end(number, loss, accuracy)
+            wishes.append(callback.on_epoch_end(epoch, self._weights) is True)
+        return any(wishes)
+
+    def _weights(self):
+        """Return the state as of now, which later epochs do not change."""
+        return self._trainer.read_state().copy()
 
     def _score_stagnates(self, score):
         """Keep the best weights; say whether the score has not improved for too long."""

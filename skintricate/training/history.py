@@ -35,51 +35,97 @@ class Epoch:
     metrics: dict = field(default_factory=dict)
 
 
-@dataclass
 class History:
     """The result of training: what happened in every epoch and step.
 
+    A fit of many tiny epochs records them as arrays, several epochs at a time; ``epochs`` makes a record of each
+    when asked.
+
     Attributes
     ----------
-    epochs : list of Epoch
     stopped_by : str
         Why training ended: ``"max_iter"``, ``"no improvement"``, ``"halting condition"``, ``"callback"`` or
         ``"interrupted"``.
     """
 
-    epochs: list = field(default_factory=list)
-    stopped_by: str = "max_iter"
+    def __init__(self):
+        self.stopped_by = "max_iter"
+        self._runs = []
+        self._n_epochs = 0
+
+    def add(self, loss, accuracy, step_loss, step_accuracy, elapsed, validation_score=float("nan"), metrics=None):
+        """Append one or more epochs.
+
+        Parameters
+        ----------
+        loss, accuracy : ndarray of shape (n_epochs,)
+        step_loss, step_accuracy : ndarray of shape (n_epochs, n_steps)
+        elapsed, validation_score : float
+            Of the last of them.
+        metrics : dict of str to float, default=None
+        """
+        scores = np.full(len(loss), validation_score)
+        times = np.full(len(loss), elapsed)
+        self._runs.append((loss, accuracy, step_loss, step_accuracy, times, scores, metrics or {}))
+        self._n_epochs += len(loss)
+
+    @property
+    def epochs(self):
+        """A record of each epoch, a list of ``Epoch``."""
+        records = []
+        for run in self._runs:
+            records += _records(run, len(records) + 1)
+        return records
+
+    @property
+    def latest(self):
+        """The records of the epochs that were added last."""
+        run = self._runs[-1]
+        return _records(run, self._n_epochs - len(run[0]) + 1)
 
     @property
     def loss(self):
         """Loss of each epoch, an array of shape ``(n_epochs,)``."""
-        return np.array([epoch.loss for epoch in self.epochs])
+        return self._joined(0)
 
     @property
     def accuracy(self):
         """Accuracy of each epoch, an array of shape ``(n_epochs,)``."""
-        return np.array([epoch.accuracy for epoch in self.epochs])
-
-    @property
-    def validation_score(self):
-        """Validation score of each epoch, an array of shape ``(n_epochs,)``."""
-        return np.array([epoch.validation_score for epoch in self.epochs])
+        return self._joined(1)
 
     @property
     def step_loss(self):
         """Loss of each step, an array of shape ``(n_epochs * n_steps,)``."""
-        return np.concatenate([epoch.step_loss for epoch in self.epochs] or [np.empty(0)])
+        return self._joined(2)
 
     @property
     def step_accuracy(self):
         """Accuracy of each step, an array of shape ``(n_epochs * n_steps,)``."""
-        return np.concatenate([epoch.step_accuracy for epoch in self.epochs] or [np.empty(0)])
+        return self._joined(3)
+
+    @property
+    def validation_score(self):
+        """Validation score of each epoch, an array of shape ``(n_epochs,)``."""
+        return self._joined(5)
 
     @property
     def metrics(self):
         """The user's metrics, a dict of name to array of shape ``(n_epochs,)``."""
-        names = self.epochs[0].metrics if self.epochs else {}
-        return {name: np.array([epoch.metrics[name] for epoch in self.epochs]) for name in names}
+        names = self._runs[0][-1] if self._runs else {}
+        return {name: np.array([run[-1][name] for run in self._runs]) for name in names}
 
     def __len__(self):
-        return len(self.epochs)
+        return self._n_epochs
+
+    def _joined(self, place):
+        """Return one kind of array of all runs, flat."""
+        return np.concatenate([run[place].ravel() for run in self._runs] or [np.empty(0)])
+
+
+def _records(run, first_number):
+    """Return the ``Epoch`` records of what one ``add`` was given."""
+    *arrays, metrics = run
+    return [
+        Epoch(number, float(loss), float(accuracy), step_loss, step_accuracy, float(elapsed), float(score), metrics)
+        for number, (loss, accuracy, step_loss, step_accuracy, elapsed, score) in enumerate(zip(*arrays), first_number)
+    ]

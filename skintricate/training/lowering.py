@@ -281,10 +281,11 @@ class Lowering:
         loss, vocabulary = self._loss, self._program.vocabulary
         target = self.allocate(y.columns)
         scale = 1 / y.columns if loss.mean_over_outputs else 1.0
-        on_logits = linked or loss.value == loss.link_value
-        constants = self.constant(
-            scale, 0.0 if on_logits else 0.5, *(getattr(loss, name) for name in loss.hyper_parameters)
-        )
+        if loss.link_name == "SoftMax":
+            threshold = float("nan")
+        else:
+            threshold = 0.0 if linked or loss.value == loss.link_value else 0.5
+        constants = self.constant(scale, threshold, *(getattr(loss, name) for name in loss.hyper_parameters))
         softmax = linked and loss.link_name == "SoftMax"
         self.plan.partials = 2 * self.row_tiles
         self.launch(

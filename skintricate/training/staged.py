@@ -42,6 +42,11 @@ class Staged:
         """Set the steps of an epoch, for a slice shorter than the others."""
         self._steps = steps
 
+    def queue_epochs(self, epochs, first_epoch):
+        """Queue epochs of which ``first_epoch`` is the first; their results go to the history's first slots."""
+        for slot in range(epochs):
+            self.queue_epoch(slot, first_epoch + slot)
+
     def queue_epoch(self, slot, epoch):
         """Queue one epoch; its results go to this slot of the history.
 

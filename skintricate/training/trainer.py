@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from skintricate.kernels import shuffle_side, shuffled_order
+from skintricate.training import resident
 from skintricate.training.arena import Arena
 from skintricate.training.data import row_buffer, write_rows
 from skintricate.training.lowering import Lowering
@@ -187,7 +188,10 @@ class ResidentTrainer(Trainer):
         # One step takes all samples; their order would change the rounding alone.
         shuffle = options.shuffle and steps > 1
         self._write_run(len(data), steps, shuffle, options.patience, state.seed)
-        self._schedule = Staged(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
+        if resident.suits(plan, program.tile, device.handle.max_compute_units):
+            self._schedule = resident.Resident(self._arena, steps, capacity, shuffle)
+        else:
+            self._schedule = Staged(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
         self._epochs_done = 0
 
     def run(self, epochs):
@@ -211,8 +215,7 @@ class ResidentTrainer(Trainer):
         self._arena.write_run_number(state.step)
         interrupted = False
         try:
-            for slot in range(epochs):
-                self._schedule.queue_epoch(slot, state.epoch + slot)
+            self._schedule.queue_epochs(epochs, state.epoch)
             control = self._read_control()
         except KeyboardInterrupt:
             interrupted = True
