@@ -413,11 +413,12 @@ def make_data(X, y, sample_weight, loss, dtype):
 
 
 def check_options(options):
-    """Raise where an option is of the wrong type or out of range."""
+    """Raise where an option is of the wrong type or out of range; NumPy's integers become Python's."""
     owner = "fit"
     check_number(owner, "alpha", options.alpha, 0)
     check_number(owner, "batch_size", options.batch_size, 1, integer=True)
     check_number(owner, "max_iter", options.max_iter, 1, integer=True)
+    options.batch_size, options.max_iter = int(options.batch_size), int(options.max_iter)
     check_number(owner, "tol", options.tol, 0)
     if options.n_iter_no_change is not None and options.n_iter_no_change != np.inf:
         check_number(owner, "n_iter_no_change", options.n_iter_no_change, 1, integer=True)
@@ -428,12 +429,11 @@ def check_options(options):
 
 def progress_callbacks(verbose):
     """Return the callbacks that a verbosity means: nothing, a line an epoch, a progress bar, or the user's own."""
-    if isinstance(verbose, Callback):
-        return [verbose]
-    if isinstance(verbose, list | tuple):
-        return list(verbose)
-    if not isinstance(verbose, bool | int | np.integer) or verbose < 0:
+    given = verbose if isinstance(verbose, list | tuple) else [verbose]
+    if all(isinstance(item, Callback) for item in given) and given:
+        return list(given)
+    if not isinstance(verbose, bool | np.bool_ | int | np.integer) or verbose < 0:
         raise ValueError(
-            f"verbose must be False, True, 0, 1 (a line an epoch), 2 (a bar) or a Callback, got {verbose!r}."
+            f"verbose must be False, True, 0, 1 (a line an epoch), 2 (a bar), a Callback or several, got {verbose!r}."
         )
     return [[], [ProgressLine()], [ProgressBar()]][min(int(verbose), 2)]

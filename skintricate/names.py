@@ -8,11 +8,11 @@ from skintricate.losses import Loss
 from skintricate.optimizers import Optimizer
 
 
-def make_layer(spec):
-    """Return a layer of its own for a name or a ``Layer``."""
+def make_layer(spec, parameter="layers"):
+    """Return a layer of its own for a name or a ``Layer``; ``parameter`` is what an error blames."""
     if isinstance(spec, Layer):
         return copy.deepcopy(spec)
-    return _by_name("layers", spec, layers.BY_NAME, "a Layer")()
+    return _by_name(parameter, spec, layers.BY_NAME, "a Layer")()
 
 
 def make_loss(spec):

@@ -39,7 +39,7 @@ def hidden_layers(layers, activation):
     """
     if isinstance(layers, numbers.Integral) and not isinstance(layers, bool):
         layers = (layers,)
-    if isinstance(layers, str | Layer) or not hasattr(layers, "__iter__"):
+    if isinstance(layers, str | Layer) or not hasattr(layers, "__len__"):
         raise TypeError(
             f"layers must be a sequence of unit counts, names, layers or (name, layer) pairs, got {layers!r}."
         )
@@ -52,7 +52,7 @@ def hidden_layers(layers, activation):
         if isinstance(spec, numbers.Integral) and not isinstance(spec, bool):
             if spec < 1:
                 raise ValueError(f"layers: a number of units must be at least 1, got {spec!r}.")
-            network += [Dense(int(spec)), make_layer(activation)]
+            network += [Dense(int(spec)), make_layer(activation, "activation")]
         else:
             network.append(make_layer(spec))
     return network

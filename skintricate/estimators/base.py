@@ -5,6 +5,7 @@ import numbers
 import warnings
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
@@ -107,7 +108,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=True)
             goes_on = self.warm_start and hasattr(self, "model_")
             target = self._check_target(y, goes_on)
-            seed = check_random_state(self.random_state).randint(LARGEST_SEED)
+            seed = self._draw_seed()
             validation = self._check_validation(X_val, y_val, sample_weight_val, target)
             if validation is None and self.early_stopping:
                 X, y, sample_weight, validation = self._hold_out(X, y, sample_weight, target, seed)
@@ -119,9 +120,12 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
                 options.validation_score = self._validation_score(validation, target)
             context = open_context(self, self.max_iter)
             if context is not None:
-                options.callbacks.append(self._sklearn_callbacks(context, X, y, sample_weight, target, model))
+                listener = self._sklearn_callbacks(context, X, y, sample_weight, target, model)
+                options.callbacks.append(listener)
             history = model.fit_data(data, options)
             self._store(model, target, history, validation is not None)
+            if context is not None:
+                listener.finish()
             self._warn_unless_converged(history)
         return self
 
@@ -185,9 +189,9 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """
         own = {key: value for key, value in params.items() if not key.startswith("layers__")}
         super().set_params(**own)
-        for key, value in params.items():
-            if key.startswith("layers__"):
-                self._set_layer(key, value)
+        # Layers are replaced before parameters of the new ones are set.
+        for key in sorted(params.keys() - own.keys(), key=lambda key: key.count("__")):
+            self._set_layer(key, params[key])
         return self
 
     def __sklearn_tags__(self):
@@ -201,7 +205,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             loss, optimizer, callbacks = self._check_parameters()
             X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=not goes_on)
             target = self._check_target(y, goes_on)
-            seed = check_random_state(self.random_state).randint(LARGEST_SEED)
+            seed = self._draw_seed()
             data = self._make_data(X, y, sample_weight, target)
             network, loss = self._network(target, loss)
             model = self._model_to_train(network, seed, goes_on)
@@ -219,7 +223,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """Return loss (None for "auto"), optimizer and callbacks, or raise for the first bad parameter."""
         loss = None if self.loss == "auto" else make_loss(self.loss)
         optimizer = make_optimizer(self.optimizer, self.learning_rate)
-        make_layer(self.activation)
+        make_layer(self.activation, "activation")
         if self.batch_size != "auto":
             check_number(self, "batch_size", self.batch_size, 1, integer=True)
         check_number(self, "validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True)
@@ -233,6 +237,16 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
                 raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         hidden_layers(self.layers, self.activation)
         return loss, optimizer, progress_callbacks(self.verbose)
+
+    def _draw_seed(self):
+        """Return a seed from ``random_state``."""
+        try:
+            return int(check_random_state(self.random_state).randint(LARGEST_SEED))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"random_state must be None, an integer in [0, {2**32 - 1}] or a RandomState, "
+                f"got {self.random_state!r}."
+            ) from error
 
     def _options(self, loss, optimizer, callbacks, data, max_iter):
         """Return the checked options of a fit."""
@@ -266,7 +280,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             y_numeric=self._y_is_numeric,
             reset=reset,
         )
-        return X, y, self._check_weight(sample_weight, X.shape[0], "sample_weight")
+        return X, _dense(y), self._check_weight(sample_weight, X.shape[0], "sample_weight")
 
     def _check_weight(self, weight, n_samples, name):
         """Return validated sample weights, or None."""
@@ -281,7 +295,16 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"Negative values in {name}; weights must be zero or more.")
         if not weight.any():
             raise ValueError(f"Sample weights must contain at least one non-zero number, but {name} is all zero.")
-        return weight
+        return self._cast(weight, name, f"Divide {name} by its mean.")
+
+    def _cast(self, array, name, remedy):
+        """Return an array in the model's dtype, or raise where its values do not fit there."""
+        with np.errstate(over="ignore", under="ignore"):
+            cast = np.asarray(array, self.dtype)
+        if not np.isfinite(cast).all() or (np.any(array) and not cast.any()):
+            largest = np.abs(array).max()
+            raise ValueError(f"{name} has values as large as {largest:.3g}, which {self.dtype} cannot hold. {remedy}")
+        return cast
 
     def _check_validation(self, X_val, y_val, sample_weight_val, target):
         """Return ``(X, y, weights)`` of the user's validation data, or None."""
@@ -301,6 +324,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             y_numeric=self._y_is_numeric,
             reset=False,
         )
+        y_val = _dense(y_val)
         self._encode(y_val, target)
         return X_val, y_val, self._check_weight(sample_weight_val, X_val.shape[0], "sample_weight_val")
 
@@ -309,14 +333,26 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         from sklearn.model_selection import train_test_split  # here, because importing it is slow
 
         arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
-        parts = train_test_split(
-            *arrays, test_size=self.validation_fraction, random_state=seed, stratify=self._strata(y, target)
-        )
+        try:
+            parts = train_test_split(
+                *arrays, test_size=self.validation_fraction, random_state=seed, stratify=self._strata(y, target)
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold out validation_fraction={self.validation_fraction} of {X.shape[0]} "
+                f"samples: {error} Change validation_fraction, or pass X_val and y_val."
+            ) from error
         train, held = parts[::2], parts[1::2]
         if sample_weight is not None and not train[2].any():
             raise ValueError("All samples with weight fell into the validation share; pass X_val and y_val.")
         X_train, y_train, weight = (*train, None)[:3]
         X_held, y_held, weight_held = (*held, None)[:3]
+        if len(y_held) < self._least_validation:
+            raise ValueError(
+                f"early_stopping needs {self._least_validation} validation samples for its score, but "
+                f"validation_fraction={self.validation_fraction} of {X.shape[0]} samples leaves {len(y_held)}. "
+                "Raise validation_fraction, or pass X_val and y_val."
+            )
         if weight_held is not None and not weight_held.any():
             weight_held = None
         return X_train, y_train, weight, (X_held, y_held, weight_held)
@@ -326,8 +362,11 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         Y = self._encode(y, target)
         weight = self._weight_samples(y, sample_weight, target)
         if weight is not None:
-            weight = weight.astype(self.dtype)
-        return Data(X, np.asarray(Y, self.dtype), weight, self._has_class_codes(target))
+            weight = self._cast(weight, "sample_weight", "Divide the weights by their mean.")
+            if not weight.any():
+                raise ValueError("sample_weight and class_weight together leave no sample with a weight above zero.")
+        Y = self._cast(Y, "y", "Scale y, for example with TransformedTargetRegressor.")
+        return Data(X, Y, weight, self._has_class_codes(target))
 
     def _validation_score(self, validation, target):
         """Return the score of the validation data as a function of ``predict``."""
@@ -343,6 +382,11 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
                 "layers, activation, loss and dtype must stay as they were to go on training "
                 f"(warm_start or partial_fit); the fitted network is {self.model_.layers}, these parameters "
                 f"describe {network}. Fit a clone instead."
+            )
+        if self.n_features_in_ != self.model_.n_features_in_:
+            raise ValueError(
+                f"X has {self.n_features_in_} features, but the network to go on training was fitted on "
+                f"{self.model_.n_features_in_}. Fit a clone instead."
             )
         return self._snapshot(self.model_, self.model_.state)
 
@@ -375,7 +419,9 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _warn_unless_converged(self, history):
         """Warn as scikit-learn does where the last epoch still improved."""
-        if history.stopped_by == "max_iter" and self.n_iter_no_change not in (None, np.inf):
+        patience = np.inf if self.n_iter_no_change is None else self.n_iter_no_change
+        # A patience that max_iter cannot reach asks for a fixed number of epochs.
+        if history.stopped_by == "max_iter" and patience < max(self.max_iter, 11):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the training has not converged yet. "
                 "Increase max_iter, or set n_iter_no_change=None to train a fixed number of epochs.",
@@ -416,9 +462,16 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         try:
             yield
         except BaseException:
+            # What scikit-learn's callbacks left here is torn down after us.
+            callbacks = {name: value for name, value in self.__dict__.items() if "callback" in name}
             self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__.update(before | callbacks)
             raise
 
     def __sklearn_is_fitted__(self):
         return "model_" in self.__dict__
+
+
+def _dense(y):
+    """Return multilabel targets that came as a sparse matrix as an array."""
+    return y.toarray() if scipy.sparse.issparse(y) else y

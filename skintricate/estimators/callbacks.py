@@ -57,5 +57,6 @@ class SklearnCallbacks(Callback):
         )
         return bool(stop)
 
-    def on_fit_end(self, history):
+    def finish(self):
+        """Tell that the fit is over; the estimator has its fitted attributes by now."""
         self.context.call_on_fit_task_end(**self.task, reconstruction_attributes=dict)

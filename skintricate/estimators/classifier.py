@@ -1,5 +1,6 @@
 """The classifier."""
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +130,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     """
 
     _y_is_numeric = False
+    _least_validation = 1
 
     def __init__(
         self,
@@ -236,8 +238,14 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
     def _check_target(self, y, goes_on):
         """Return the ``Classes`` of a target."""
-        check_classification_targets(y)
-        kind = type_of_target(y, input_name="y")
+        self._check_class_weight()
+        try:
+            check_classification_targets(y)
+            kind = type_of_target(y, input_name="y")
+        except TypeError as error:
+            raise ValueError(
+                "Unknown label type: y has labels of several types, such as numbers and strings; make them one type."
+            ) from error
         if kind == "multiclass-multioutput":
             raise ValueError(
                 "y has several columns of classes (multiclass-multioutput), which is not supported; "
@@ -253,10 +261,34 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         if goes_on and (multilabel != self._target.multilabel or not np.array_equal(classes, self.classes_)):
             raise ValueError(f"y has other classes than the fitted model, which knows {self.classes_!r}.")
         if not multilabel and len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}; a classifier needs at least two classes.")
+            raise ValueError(f"y has one class only, {classes.tolist()}; a classifier needs at least two classes.")
         target = Classes(classes, multilabel, 0)
         self._encode(y, target)
         return target
+
+    def _check_class_weight(self):
+        """Raise unless ``class_weight`` is None, "balanced", a dict of weights, or such a dict for every label."""
+        if self.class_weight is None or self._is_balanced:
+            return
+        given = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
+        for weights in given:
+            if not isinstance(weights, dict):
+                raise ValueError(
+                    "class_weight must be None, 'balanced', a dict of class to weight, or a list of such dicts for "
+                    f"multilabel targets, got {self.class_weight!r}."
+                )
+            for label, weight in weights.items():
+                if not isinstance(weight, numbers.Real) or not np.isfinite(weight) or weight < 0:
+                    raise ValueError(
+                        f"class_weight must be finite and zero or more for every class, got {weight!r} for {label!r}."
+                    )
+            if weights and not any(weights.values()):
+                raise ValueError(f"class_weight={weights!r} is zero for every class.")
+
+    @property
+    def _is_balanced(self):
+        """Whether the classes' weights follow from their frequencies."""
+        return isinstance(self.class_weight, str) and self.class_weight == "balanced"
 
     def _encode(self, y, target):
         """Return the index of each sample's class in one column, or the labels."""
@@ -317,6 +349,10 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         """Return the sample weights times the classes' weights, or None."""
         if self.class_weight is None:
             return sample_weight
+        named = self.class_weight if isinstance(self.class_weight, dict) else {}
+        unknown = [label for label in named if label not in target.classes]
+        if unknown:
+            raise ValueError(f"class_weight names classes {unknown} that are not among {target.classes!r}.")
         weight = compute_sample_weight(self.class_weight, y)
         return weight if sample_weight is None else weight * sample_weight
 

@@ -5,7 +5,7 @@ from sklearn.base import RegressorMixin
 
 from skintricate.estimators.architecture import hidden_layers, with_output
 from skintricate.estimators.base import BaseIntricate
-from skintricate.layers import Activation, Exponential
+from skintricate.layers import Activation, Exponential, Sigmoid, SoftMax
 from skintricate.losses import MeanSquared
 from skintricate.names import make_loss
 
@@ -110,6 +110,7 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     """
 
     _y_is_numeric = True
+    _least_validation = 2  # R^2 of one sample is undefined
 
     def __init__(
         self,
@@ -210,8 +211,8 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
         loss = MeanSquared() if loss is None else loss
         n_outputs = int(np.prod(target))
         network = hidden_layers(self.layers, self.activation)
-        default = Exponential if loss.link_name == "Exponential" else None
-        return with_output(network, self.layers, n_outputs, Activation, default), loss
+        links = {"Exponential": Exponential, "Sigmoid": Sigmoid, "SoftMax": SoftMax}
+        return with_output(network, self.layers, n_outputs, (Activation, SoftMax), links.get(loss.link_name)), loss
 
     def _strata(self, y, target):
         """Regression targets have no strata."""

@@ -90,7 +90,7 @@ def fit_network(device, dtype, network, state, data, options):
     Raises
     ------
     DivergenceError
-        If the loss of an epoch is not finite.
+        If the loss of an epoch, or a weight at the end, is not finite.
     """
     with device_errors(device):
         trainer = make_trainer(device, dtype, network, state, data, options)
@@ -110,7 +110,7 @@ def fit_network(device, dtype, network, state, data, options):
                 TrainingInterruptedWarning,
                 stacklevel=3,
             )
-        trainer.read_state(best=options.early_stopping)
+        _check_weights(trainer.read_state(best=options.early_stopping))
         return loop.history
 
 
@@ -118,7 +118,7 @@ class _Loop:
     """Runs the trainer and decides what each epoch means."""
 
     def __init__(self, trainer, network, state, data, options):
-        self._trainer, self._state, self._options = trainer, state, options
+        self._trainer, self._state, self._data, self._options = trainer, state, data, options
         self.history = History()
         self._has_classes = data.class_codes or options.loss.targets == "probability"
         self._forward = Forward(
@@ -147,13 +147,10 @@ class _Loop:
     def _take(self, results):
         """Record the epochs of a run; return why to stop after them, or None."""
         loss, accuracy, step_loss, step_accuracy = results
-        options, predict = self._options, self._forward.predict
+        options, predict = self._options, self._predict
         if not np.isfinite(loss).all():
             first = int(np.argmin(np.isfinite(loss)))
-            raise DivergenceError(
-                f"The training loss became {loss[first]} in epoch {len(self.history) + first + 1}. Lower "
-                "learning_rate, set the optimizer's clip_norm, or scale X (for example with StandardScaler)."
-            )
+            raise _diverged(f"The training loss became {loss[first]} in epoch {len(self.history) + first + 1}.")
         if not self._has_classes:
             accuracy, step_accuracy = np.full_like(loss, np.nan), np.full_like(step_loss, np.nan)
         score = float(options.validation_score(predict)) if options.validation_score else float("nan")
@@ -189,12 +186,24 @@ class _Loop:
         for callback in self._options.callbacks:
             for number, (loss, accuracy) in enumerate(zip(epoch.step_loss, epoch.step_accuracy)):
                 callback.on_step_end(number, loss, accuracy)
-            wishes.append(callback.on_epoch_end(epoch, self._weights) is True)
+            try:
+                wishes.append(callback.on_epoch_end(epoch, self._weights) is True)
+            except ValueError:
+                # Metrics refuse NaN; say what made it.
+                self._predict(self._data.X)
+                raise
         return any(wishes)
 
     def _weights(self):
         """Return the state as of now, which later epochs do not change."""
-        return self._trainer.read_state().copy()
+        return _check_weights(self._trainer.read_state()).copy()
+
+    def _predict(self, X):
+        """Return the outputs of the network as it is now."""
+        outputs = self._forward.predict(X)
+        if not np.isfinite(outputs).all():
+            raise _diverged(f"The network's outputs became infinite or NaN in epoch {len(self.history) + 1}.")
+        return outputs
 
     def _score_stagnates(self, score):
         """Keep the best weights; say whether the score has not improved for too long."""
@@ -206,3 +215,17 @@ class _Loop:
             self._trainer.keep_best()
         limit = options.n_iter_no_change
         return limit is not None and self._without_improvement > limit
+
+
+def _check_weights(state):
+    """Return the state, or raise where the last step left weights that are not finite."""
+    if not all(np.isfinite(weights).all() for weights in state.weights):
+        raise _diverged("The weights became infinite or NaN.")
+    return state
+
+
+def _diverged(what):
+    """Return the error that says what happened and what to do."""
+    return DivergenceError(
+        f"{what} Lower learning_rate, set the optimizer's clip_norm, or scale X (for example with StandardScaler)."
+    )

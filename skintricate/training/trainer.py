@@ -133,7 +133,9 @@ class Trainer:
         """Bring the optimizer's scalars of the next steps to the device."""
         table = self._options.optimizer.scalar_table(self._state.step, n_steps, steps_per_epoch)
         if table.size:
-            self.device.write(self._arena.scalars, np.ascontiguousarray(table, self.dtype))
+            with np.errstate(over="ignore"):  # an infinite rate shows as divergence
+                table = np.ascontiguousarray(table, self.dtype)
+            self.device.write(self._arena.scalars, table)
 
     def _write_run(self, samples, steps, ordered, patience, seed):
         """Set what stays the same during a run."""
