@@ -179,6 +179,9 @@ static inline size_t sample_row(const Step *step, int n) {
     return step->run->ordered ? step->order[step->first + n] : step->first + n;
 }
 
+/* The larger of two numbers, lane by lane; PoCL 3.0 makes fmax a call. */
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+
 /* Sum of the lanes, in a fixed order. */
 static inline scalar lane_sum(real x) {
 #if WIDTH == 16
@@ -198,16 +201,17 @@ static inline scalar lane_sum(real x) {
 
 static inline scalar lane_max(real x) {
 #if WIDTH == 16
-    const JOIN(SCALAR, 8) a = fmax(x.lo, x.hi);
-    const JOIN(SCALAR, 4) b = fmax(a.lo, a.hi);
+    const JOIN(SCALAR, 8) a = LARGER(x.lo, x.hi);
+    const JOIN(SCALAR, 4) b = LARGER(a.lo, a.hi);
 #elif WIDTH == 8
-    const JOIN(SCALAR, 4) b = fmax(x.lo, x.hi);
+    const JOIN(SCALAR, 4) b = LARGER(x.lo, x.hi);
 #elif WIDTH == 4
     const JOIN(SCALAR, 4) b = x;
 #endif
 #if WIDTH == 2
-    return fmax(x.x, x.y);
+    return LARGER(x.x, x.y);
 #else
-    return fmax(fmax(b.x, b.z), fmax(b.y, b.w));
+    const JOIN(SCALAR, 2) c = LARGER(b.lo, b.hi);
+    return LARGER(c.x, c.y);
 #endif
 }

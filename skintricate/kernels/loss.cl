@@ -43,8 +43,8 @@ TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage,
                                   * activation_derivative(stage->activation, x, y,
                                                           step->constants + stage->activation_constants);
             store(inside ? gradient : (real)0, step->workspace + stage->target + at);
-            maxima = fmax(maxima, inside ? y : (real)(-INFINITY));
-            target_maxima = fmax(target_maxima, inside && t > (scalar)0.5 ? y : (real)(-INFINITY));
+            maxima = LARGER(maxima, (inside ? y : (real)(-INFINITY)));
+            target_maxima = LARGER(target_maxima, (inside && t > (scalar)0.5 ? y : (real)(-INFINITY)));
             /* A row without weight does not count, even where its loss is not finite. */
             if (weight != 0) {
                 total += inside ? loss_value(stage->code, y, t, p + 2) * (weight * scale) : (real)0;
@@ -69,7 +69,7 @@ TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int
         real maxima = -INFINITY, sums = 0, target_maxima = -INFINITY, target_sums = 0, losses = 0;
         for (int j = 0; j < vectors; j++) {
             const real x = load(values + row_vector(n, j, batch, columns));
-            maxima = fmax(maxima, LANES < columns - j * WIDTH ? x : (real)(-INFINITY));
+            maxima = LARGER(maxima, (LANES < columns - j * WIDTH ? x : (real)(-INFINITY)));
         }
         const scalar largest = lane_max(maxima);
         for (int j = 0; j < vectors; j++) {
@@ -89,7 +89,7 @@ TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int
                 const mask inside = LANES < columns - j * WIDTH;
                 const real x = load(values + row_vector(n, j, batch, columns));
                 const real t = inside ? load_target(step, row, j * WIDTH) : (real)0;
-                target_maxima = fmax(target_maxima, t > (scalar)0.5 ? x : (real)(-INFINITY));
+                target_maxima = LARGER(target_maxima, (t > (scalar)0.5 ? x : (real)(-INFINITY)));
                 target_sums += t;
                 losses += inside ? t * (log_sum - x) : (real)0;
             }

@@ -21,7 +21,8 @@ TILE_FUNCTION softmax_forward_tile(const Step *step, const global Stage *stage, 
         scalar largest = -INFINITY, total = 0;
         for (int j = 0; j < vectors; j++) {
             const real x = load_row(step, stage, n, j);
-            largest = fmax(largest, lane_max(LANES < columns - j * WIDTH ? x : (real)(-INFINITY)));
+            const scalar here = lane_max(LANES < columns - j * WIDTH ? x : (real)(-INFINITY));
+            largest = LARGER(largest, here);
         }
         for (int j = 0; j < vectors; j++) {
             const real e = exp(load_row(step, stage, n, j) - largest);

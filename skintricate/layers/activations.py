@@ -9,9 +9,9 @@ class Identity(Activation):
 
 
 class ReLU(Activation):
-    """``max(x, 0)``."""
+    """``max(x, 0)``; NaN stays NaN."""
 
-    value = "fmax(x, (real)0)"
+    value = "x < 0 ? (real)0 : x"
     derivative = "y > 0 ? (real)1 : (real)0"
 
 

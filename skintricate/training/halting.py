@@ -54,7 +54,8 @@ class MinAccuracyReached(Halting):
         self.accuracy = accuracy
 
     def reached(self, epoch):
-        return epoch.accuracy >= self.accuracy
+        # A share such as 0.9 is a little less in float32.
+        return epoch.accuracy >= self.accuracy - 1e-7
 
 
 class _Pair(Halting):
