@@ -41,14 +41,17 @@ class Configurable:
     def set_params(self, **params):
         """Set parameters by name, those of nested objects as ``outer__inner``, and return self."""
         own = self.get_params(deep=False)
-        for key, value in params.items():
+        # Objects are replaced before parameters of the new ones are set.
+        for key in sorted(params, key=lambda key: key.count("__")):
             name, nested, inner = key.partition("__")
             if name not in own:
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {sorted(own)}.")
+            if nested and not isinstance(own[name], Configurable):
+                raise ValueError(f"{type(self).__name__}: {name}={own[name]!r} has no parameters, so not {key!r}.")
             if nested:
-                getattr(self, name).set_params(**{inner: value})
+                own[name].set_params(**{inner: params[key]})
             else:
-                own[name] = value
+                own[name] = params[key]
         # Through the constructor, so that its checks hold for what is set too.
         type(self)(**{name: own[name] for name in own})
         for name, value in own.items():
@@ -110,5 +113,5 @@ def check_number(owner, name, value, low=-np.inf, high=np.inf, *, low_open=False
             f"{owner}: {name} must be {'an integer' if integer else 'a number'} in {interval}, got {value!r}."
         )
     inside = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
-    if not inside:
+    if not (inside and np.isfinite(value)):
         raise ValueError(f"{owner}: {name} must lie in {interval}, got {value!r}.")

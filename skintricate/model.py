@@ -1,6 +1,7 @@
 """The engine without scikit-learn's estimators: a list of layers that trains and predicts."""
 
 import threading
+import warnings
 
 import numpy as np
 import scipy.sparse
@@ -8,21 +9,30 @@ import scipy.sparse
 from skintricate.backend import open_device
 from skintricate.backend.context import guard_fork
 from skintricate.configurable import check_number
-from skintricate.exceptions import DeviceError, ModelFileError, ShapeError, SkintricateError
+from skintricate.exceptions import (
+    DeviceError,
+    ModelFileError,
+    ShapeError,
+    SkintricateError,
+    TrainingInterruptedWarning,
+)
 from skintricate.losses import CategoricalCrossEntropy
 from skintricate.metrics import make_metrics
 from skintricate.names import make_layer, make_loss, make_optimizer
+from skintricate.optimizers import Optimizer
 from skintricate.serialization import read_model, write_model
 from skintricate.training import (
     Callback,
     FitOptions,
     Forward,
+    Halting,
     History,
     NetworkState,
     ProgressBar,
     ProgressLine,
     fit_network,
     infer_shapes,
+    require_parameters,
 )
 from skintricate.training.data import Data
 
@@ -68,13 +78,11 @@ class Model:
         self.layers = [make_layer(layer) for layer in layers]
         if not isinstance(device, str):
             raise TypeError(f"device must be a string such as 'auto', 'gpu' or 'cpu', got {device!r}.")
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
         if random_state is not None:
             check_number(self, "random_state", random_state, 0, integer=True)
         self.device = device
-        self.dtype = dtype
-        self.random_state = random_state
+        self.dtype = check_dtype(dtype)
+        self.random_state = None if random_state is None else int(random_state)
         self.state = None
         self.optimizer = None
         self.n_features_in_ = None
@@ -151,6 +159,7 @@ class Model:
             If the loss is not finite; the model keeps the weights it had.
         """
         loss, optimizer = make_loss(loss), make_optimizer(optimizer, learning_rate)
+        metrics, callbacks = check_list("metrics", metrics), check_list("callbacks", callbacks)
         data = make_data(X, y, sample_weight, loss, self.dtype)
         options = FitOptions(
             loss=loss,
@@ -168,7 +177,14 @@ class Model:
         check_options(options)
         validation = None
         if validation_data is not None:
+            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+                raise TypeError("validation_data must be a pair (X, y).")
             validation = make_data(*validation_data, None, loss, self.dtype)
+            if validation.n_features != data.n_features or validation.Y.shape[1] != data.Y.shape[1]:
+                raise ShapeError(
+                    f"validation_data has {validation.n_features} features and {validation.Y.shape[1]} targets, the "
+                    f"training data {data.n_features} and {data.Y.shape[1]}; they must agree."
+                )
         elif early_stopping:
             raise ValueError("early_stopping=True needs validation_data=(X, y).")
         options.metrics, options.validation_score = make_metrics(metrics, data, validation)
@@ -178,12 +194,19 @@ class Model:
         """Train on prepared ``Data`` with ``FitOptions``; see ``fit``. On any error the model stays as it was."""
         shapes = self._check_shapes(data, options.loss)
         device = self._open_device()
+        require_parameters(device, self.dtype, self.layers, shapes, options.optimizer)
         state = self._state_to_train(shapes, options.optimizer)
         history = fit_network(device, self.dtype, self.layers, state, data, options)
         self.state, self.optimizer, self.history_ = state, options.optimizer, history
         self.n_features_in_ = data.n_features
         self.device_ = str(device.info)
         self._forward = None
+        if history.stopped_by == "interrupted":
+            warnings.warn(
+                f"Training interrupted after {len(history)} epochs; the weights so far are kept.",
+                TrainingInterruptedWarning,
+                stacklevel=3,
+            )
         return history
 
     def predict(self, X):
@@ -263,7 +286,7 @@ class Model:
             model.optimizer = description["optimizer"]
             model.state = state
             model._check_state()
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, SkintricateError):
                 raise
             raise ModelFileError(f"{path!r} does not describe a model: {error}.") from error
@@ -348,6 +371,8 @@ class Model:
 
     def _weights(self):
         """Yield the weights of each layer that has some and whether their last row is a bias."""
+        if self.state is None:
+            raise AttributeError("This model has no weights yet; call fit first, or load a saved model.")
         shapes = infer_shapes(self.layers, self.n_features_in_)
         parameters = [layer.parameters(shape) for layer, shape in zip(self.layers, shapes)]
         return zip(self.state.weights, [len(p) > 1 for p in parameters if p])
@@ -362,23 +387,60 @@ class Model:
             parameters = layer.parameters(shape)
             if parameters:
                 expected.append((sum(p.shape[0] for p in parameters), parameters[0].shape[1]))
-        found = [weights.shape for weights in self.state.weights]
-        states = [array.shape for place in self.state.optimizer_states for array in place[:1]]
-        if found != expected or (states and states != expected):
-            raise ModelFileError(f"The file's weights have shapes {found}, its layers need {expected}.")
+        arrays = [self.state.weights]
+        if self.state.optimizer_states:
+            arrays += [list(states) for states in zip(*self.state.optimizer_states, strict=True)]
+        for found in arrays:
+            if [a.shape for a in found] != expected or any(a.dtype != self.dtype for a in found):
+                described = ", ".join(f"{a.dtype} {a.shape}" for a in found)
+                raise ModelFileError(
+                    f"The file's arrays are {described}; its layers need {self.dtype} of shapes {expected}."
+                )
+        n_states = len(arrays) - 1
+        if not isinstance(self.optimizer, Optimizer) or n_states not in (0, len(self.optimizer.states)):
+            raise ModelFileError(f"The file has {n_states} optimizer states, which {self.optimizer!r} does not keep.")
 
 
 def as_matrix(X, dtype):
     """Return X as a two-dimensional float array or CSR matrix, or raise ``ShapeError``."""
     if scipy.sparse.issparse(X):
+        if X.dtype.kind == "c":
+            raise ValueError("X is complex; only real numbers are supported.")
         return X.tocsr().astype(dtype, copy=False)
-    X = np.asarray(X, dtype)
+    X = as_numbers("X", X, dtype)
     if X.ndim != 2:
         raise ShapeError(
             f"X must have two dimensions (n_samples, n_features), got shape {X.shape}. "
             "Use X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one sample."
         )
     return X
+
+
+def as_numbers(name, array, dtype):
+    """Return an array of the model's dtype, or raise ``ValueError`` that names the argument."""
+    try:
+        array = np.asarray(array)
+        if array.dtype.kind == "c":
+            raise ValueError("complex numbers are not supported")
+        with np.errstate(over="ignore"):
+            return array.astype(dtype, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of real numbers: {error}.") from error
+
+
+def check_dtype(dtype):
+    """Return ``"float32"`` or ``"float64"``, or raise."""
+    name = dtype.name if isinstance(dtype, np.dtype) else dtype
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    return name
+
+
+def check_list(name, value):
+    """Return a list, or raise for what is no sequence of several."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} must be a sequence, got {value!r}; put it in a list.")
+    return list(value)
 
 
 def make_data(X, y, sample_weight, loss, dtype):
@@ -392,9 +454,8 @@ def make_data(X, y, sample_weight, loss, dtype):
         If a value is NaN or infinite, or a weight is negative or all are zero.
     """
     X = as_matrix(X, dtype)
-    y = np.asarray(y)
-    codes = isinstance(loss, CategoricalCrossEntropy) and y.ndim == 1 and y.dtype.kind in "iub"
-    y = y.astype(dtype, copy=False)
+    codes = isinstance(loss, CategoricalCrossEntropy) and np.ndim(y) == 1 and np.asarray(y).dtype.kind in "iub"
+    y = as_numbers("y", y, dtype)
     Y = y[:, None] if y.ndim == 1 else y
     if Y.ndim != 2 or len(Y) != X.shape[0]:
         raise ShapeError(f"X has {X.shape[0]} samples but y has shape {y.shape}; y needs a row a sample.")
@@ -404,7 +465,7 @@ def make_data(X, y, sample_weight, loss, dtype):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} contains NaN or infinity; remove or impute those samples.")
     if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight, dtype)
+        sample_weight = as_numbers("sample_weight", sample_weight, dtype)
         if sample_weight.shape != (len(Y),):
             raise ShapeError(f"sample_weight has shape {sample_weight.shape}, expected ({len(Y)},).")
         if not np.isfinite(sample_weight).all() or (sample_weight < 0).any() or not sample_weight.any():
@@ -422,6 +483,14 @@ def check_options(options):
     check_number(owner, "tol", options.tol, 0)
     if options.n_iter_no_change is not None and options.n_iter_no_change != np.inf:
         check_number(owner, "n_iter_no_change", options.n_iter_no_change, 1, integer=True)
+    for name in ("shuffle", "early_stopping"):
+        if not isinstance(getattr(options, name), bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {getattr(options, name)!r}.")
+    if options.halting_condition is not None and not isinstance(options.halting_condition, Halting):
+        raise TypeError(
+            "halting_condition must be None or a condition such as MinLossReached(0.1), "
+            f"got {options.halting_condition!r}."
+        )
     for callback in options.callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be skintricate.training.Callback objects, got {callback!r}.")

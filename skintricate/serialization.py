@@ -19,6 +19,7 @@ from skintricate.exceptions import ModelFileError
 from skintricate.training import NetworkState
 
 FORMAT_VERSION = 1
+COUNTS = ("step", "epoch", "seed")
 
 
 def encode(value):
@@ -72,7 +73,7 @@ def write_model(path, description, state):
     tensors = {}
     counts = None
     if state is not None:
-        counts = {"step": state.step, "epoch": state.epoch, "seed": state.seed, "layers": len(state.weights)}
+        counts = {name: int(getattr(state, name)) for name in COUNTS} | {"layers": len(state.weights)}
         for number, weights in enumerate(state.weights):
             tensors[f"weights.{number}"] = np.ascontiguousarray(weights)
         for number, states in enumerate(state.optimizer_states):
@@ -114,7 +115,9 @@ def read_model(path, custom_objects=None):
         classes = known_classes(custom_objects)
         description = {key: decode(value, classes) for key, value in header.items()}
         return description, _state(counts, tensors)
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, TypeError, OSError) as error:
+    except ModelFileError:
+        raise
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise ModelFileError(
             f"{path!r} is not a complete skintricate model ({type(error).__name__}: {error}). "
             "Save it again with Model.save."
@@ -125,6 +128,8 @@ def _state(counts, tensors):
     """Return the state that counts and tensors describe."""
     if counts is None:
         return None
+    if not all(type(counts[name]) is int and counts[name] >= 0 for name in (*COUNTS, "layers")):
+        raise ValueError(f"the counts {counts} are not whole numbers")
     weights, optimizer_states = [], []
     for number in range(counts["layers"]):
         weights.append(tensors[f"weights.{number}"])
@@ -133,7 +138,7 @@ def _state(counts, tensors):
         optimizer_states.append([tensors[f"{prefix}{place}"] for place in places])
     if not any(optimizer_states):
         optimizer_states = []
-    return NetworkState(weights, optimizer_states, counts["step"], counts["epoch"], counts["seed"])
+    return NetworkState(weights, optimizer_states, *(counts[name] for name in COUNTS))
 
 
 def _write_atomically(path, content):

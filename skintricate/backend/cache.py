@@ -4,9 +4,11 @@ pyopencl's own cache is left out (``cache_dir=False``): it takes one lock for th
 waits a minute for a lock that a killed process left, and turns an unwritable folder into KeyError.
 """
 
+import atexit
 import functools
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -23,15 +25,18 @@ def cache_folder():
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="skintricate-cache-"))
+        folder = tempfile.mkdtemp(prefix="skintricate-cache-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
 
 def prepare_caches():
     """Keep the caches of pyopencl and PoCL from failing where the home folder is not writable."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     existing = next(p for p in (Path(home), *Path(home).parents) if p.exists())
-    if not os.access(existing, os.W_OK):
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         os.environ.setdefault("POCL_CACHE_DIR", str(cache_folder() / "pocl"))
+        os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
 
 
 def program_key(*parts):
@@ -46,19 +51,24 @@ def program_key(*parts):
 def read_binary(key):
     """Return the stored binary, or None."""
     try:
-        return (cache_folder() / key).read_bytes() or None
+        stored = (cache_folder() / key).read_bytes()
     except OSError:
         return None
+    digest, binary = stored[:32], stored[32:]
+    # A driver that is given a damaged binary may take the process down.
+    return binary if binary and hashlib.sha256(binary).digest() == digest else None
 
 
 def write_binary(key, binary):
     """Store a binary; a folder that cannot be written costs a later build, nothing else."""
+    file = None
     try:
         with tempfile.NamedTemporaryFile(dir=cache_folder(), delete=False) as file:
-            file.write(binary)
+            file.write(hashlib.sha256(binary).digest() + binary)
         os.replace(file.name, cache_folder() / key)
     except OSError:
-        pass
+        if file is not None:
+            Path(file.name).unlink(missing_ok=True)
 
 
 def remove_binary(key):

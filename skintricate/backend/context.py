@@ -10,7 +10,7 @@ import threading
 from skintricate.backend.devices import resolve
 from skintricate.backend.memory import Budget
 from skintricate.backend.programs import build_program
-from skintricate.backend.runtimes import load_pyopencl
+from skintricate.backend.runtimes import load_pyopencl, loaded_elsewhere
 from skintricate.exceptions import DeviceError
 
 # Bytes of a host array up to which a copy is queued without waiting.
@@ -18,15 +18,11 @@ LARGEST_PENDING = 2**20
 
 _lock = threading.RLock()
 _devices = {}
-_owner = None
 
 
 def guard_fork():
     """Raise ``DeviceError`` in a child that forked after its parent had used OpenCL."""
-    global _owner
-    if _owner is None:
-        _owner = os.getpid()
-    elif _owner != os.getpid():
+    if loaded_elsewhere():
         raise DeviceError(
             "OpenCL was used before this process was forked, and its runtimes do not survive a fork. "
             "Start processes with joblib's default backend (loky) or multiprocessing's 'spawn' or "

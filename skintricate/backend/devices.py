@@ -158,7 +158,7 @@ def _enumerate():
         except cl.Error:
             continue
         found += [(runtime, device) for device in devices if device.available]
-    found.sort(key=lambda entry: (_kind(cl, entry[1]) != "gpu", _rank(entry[0])))
+    found.sort(key=lambda entry: (entry[0] == "oclgrind", _kind(cl, entry[1]) != "gpu", _rank(entry[0])))
     counts, result = {}, []
     for runtime, device in found:
         kind = _kind(cl, device)
@@ -186,7 +186,10 @@ def _kind(cl, device):
 def _runtime_name(platform):
     """Return the short name of a platform."""
     label = f"{platform.name} {platform.vendor}".lower()
-    return next((name for part, name in RUNTIME_NAMES.items() if part in label), platform.name.lower().split()[0])
+    return next(
+        (name for part, name in RUNTIME_NAMES.items() if part in label),
+        next(iter(platform.name.lower().split()), "unknown"),
+    )
 
 
 def _rank(runtime):

@@ -42,20 +42,33 @@ class Budget:
         return cls(total, min(total, device.max_mem_alloc_size))
 
     def require(self, n_bytes, what, remedy):
-        """Raise ``DeviceMemoryError`` with the numbers if ``n_bytes`` do not fit."""
-        if n_bytes > self.largest:
+        """Raise ``DeviceMemoryError`` with the numbers if ``n_bytes`` do not fit together."""
+        self._require(n_bytes, self.total, what, remedy)
+
+    def require_buffer(self, n_bytes, what, remedy):
+        """Raise ``DeviceMemoryError`` with the numbers if ``n_bytes`` do not fit in one buffer."""
+        self._require(n_bytes, self.largest, what, remedy)
+
+    def _require(self, n_bytes, limit, what, remedy):
+        if n_bytes > limit:
             raise DeviceMemoryError(
-                f"{what} needs {n_bytes / 2**20:.1f} MiB of device memory, but the budget is "
-                f"{self.total / 2**20:.1f} MiB with at most {self.largest / 2**20:.1f} MiB in one buffer. {remedy}"
+                f"{what} needs {format_bytes(n_bytes)} of device memory, but the budget is {format_bytes(self.total)} "
+                f"with at most {format_bytes(self.largest)} in one buffer. {remedy}"
             )
 
 
 def parse_bytes(text):
     """Return the number of bytes that ``"512MiB"``, ``"2G"`` or ``"1000000"`` mean."""
     match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)i?b?\s*", text.lower())
-    if not match:
+    if not match or not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", match[1]):
         raise ValueError(f"SKINTRICATE_MEMORY_LIMIT={text!r} is not a number of bytes such as '512MiB' or '2G'.")
     return int(float(match[1]) * UNITS[match[2]])
+
+
+def format_bytes(n_bytes):
+    """Return a number of bytes as text, such as ``"1.5 MiB"``."""
+    unit = min(max(int(n_bytes).bit_length() - 1, 0) // 10, 4)
+    return f"{n_bytes / 2 ** (10 * unit):.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def _free_host_memory():

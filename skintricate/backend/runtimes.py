@@ -23,12 +23,13 @@ INTEL_DEPENDENCIES = ("libintlc.so.5", "libsvml.so", "libirng.so", "libimf.so", 
 
 _lock = threading.Lock()
 _loaded = None
+_owner = None
 _searched = []
 
 
 def load_pyopencl():
     """Return the ``pyopencl`` module, imported once with every runtime visible to it."""
-    global _loaded
+    global _loaded, _owner
     with _lock:
         if _loaded is None:
             from skintricate.backend.cache import prepare_caches
@@ -46,8 +47,13 @@ def load_pyopencl():
                     # The loader has read it; child processes make their own.
                     shutil.rmtree(folder, ignore_errors=True)
                     del os.environ["OCL_ICD_VENDORS"]
-            _loaded = pyopencl
+            _loaded, _owner = pyopencl, os.getpid()
         return _loaded
+
+
+def loaded_elsewhere():
+    """Say whether the platforms were loaded by the process that this one was forked from."""
+    return _owner not in (None, os.getpid())
 
 
 def searched_places():
@@ -64,7 +70,7 @@ def _vendor_folder():
     if not sys.platform.startswith("linux"):
         _searched.append("the system's OpenCL loader")
         return None
-    system = sorted(glob.glob(f"{SYSTEM_VENDORS}/*.icd"))
+    system = [icd for icd in sorted(glob.glob(f"{SYSTEM_VENDORS}/*.icd")) if os.access(icd, os.R_OK)]
     known = [Path(icd).read_text(errors="replace") for icd in system]
     _searched.append(f"{SYSTEM_VENDORS}: {len(system)} runtime(s)")
     extra = {}

@@ -4,7 +4,7 @@ TILE_FUNCTION clip_factor_tile(const Step *step, const global Stage *stage, int 
     scalar squares = 0;
     for (int k = 0; k < stage->inputs; k++) squares += step->workspace[stage->source + k];
     const scalar norm = sqrt(squares), limit = step->constants[stage->constants];
-    step->workspace[stage->target] = norm > limit ? limit / norm : (scalar)1;
+    step->workspace[stage->target] = norm <= limit ? (scalar)1 : limit / norm;
 }
 
 TILE_KERNEL(clip_factor)

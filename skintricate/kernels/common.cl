@@ -179,6 +179,11 @@ static inline size_t sample_row(const Step *step, int n) {
     return step->run->ordered ? step->order[step->first + n] : step->first + n;
 }
 
+/* The vector with zeros in the lanes past the last of `columns`: a derivative may be infinite there. */
+static inline real without_padding(real x, int columns) {
+    return columns < WIDTH ? (LANES < columns ? x : (real)0) : x;
+}
+
 /* The larger of two numbers, lane by lane; PoCL 3.0 makes fmax a call. */
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 

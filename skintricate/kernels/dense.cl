@@ -69,7 +69,9 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
     for (int i = 0; i < count; i++) {
         const real y = load(step->workspace + stage->value + at + i * WIDTH);
         const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at + i * WIDTH) : y;
-        store(tile[i] * activation_derivative(stage->code, x, y, p), step->workspace + stage->target + at + i * WIDTH);
+        const real gradient = tile[i] * activation_derivative(stage->code, x, y, p);
+        store(without_padding(gradient, stage->outputs - o0 - i % vectors * WIDTH),
+              step->workspace + stage->target + at + i * WIDTH);
     }
 }
 
@@ -88,7 +90,7 @@ static inline scalar update_row(const Step *step, const global Stage *stage, int
         if (!is_bias) squares += lane_sum(before * before);
         real after = optimizer_update(stage->code, before, gradient[j], w + step->run->parameter_count,
                                       step->run->parameter_count, step->scalars);
-        if (left < WIDTH) after = LANES < left ? after : (real)0;
+        after = without_padding(after, left);
         store(after, w);
         if (stage->transposed >= 0 && !is_bias) {
             scalar lanes[WIDTH];

@@ -25,8 +25,8 @@ static inline Block block_of(const Step *step, const global Stage *stage, int ti
 static inline real load_input(const Step *step, const global Stage *stage, Block block, int i) {
     if (stage->source >= 0) return load(step->workspace + stage->source + block.at + i * WIDTH);
     const int r = i * WIDTH / block.width, column = block.o0 + i * WIDTH % block.width;
-    const real x = load(step->X + sample_row(step, block.n0 + r) * stage->outputs + column);
-    return LANES < stage->outputs - column ? x : (real)0;
+    return without_padding(load(step->X + sample_row(step, block.n0 + r) * stage->outputs + column),
+                           stage->outputs - column);
 }
 
 TILE_FUNCTION activation_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
@@ -46,8 +46,9 @@ TILE_FUNCTION activation_backward_tile(const Step *step, const global Stage *sta
         const size_t at = block.at + i * WIDTH;
         const real y = load(step->workspace + stage->value + at);
         const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
-        store(load(step->workspace + stage->gradient + at)
-                  * activation_derivative(stage->code, x, y, step->constants + stage->constants),
+        const real gradient = load(step->workspace + stage->gradient + at)
+                              * activation_derivative(stage->code, x, y, step->constants + stage->constants);
+        store(without_padding(gradient, stage->outputs - block.o0 - i * WIDTH % block.width),
               step->workspace + stage->target + at);
     }
 }

@@ -41,24 +41,25 @@ static inline void weigh_step(const global Run *run, const global scalar *sample
                               global scalar *losses, int s) {
     scalar total = 0;
     const int end = min((s + 1) * run->batch_size, run->samples);
-    for (int n = s * run->batch_size; n < end; n++) total += sample_weight[run->ordered ? order[n] : n];
+    /* fma keeps the sum in order: Intel's compiler sums in vector lanes where the rows are not gathered. */
+    for (int n = s * run->batch_size; n < end; n++)
+        total = fma(sample_weight[run->ordered ? order[n] : n], (scalar)1, total);
     losses[(size_t)s * (run->partials + 1)] = total;
 }
 
 /* Reduce the partial losses of an epoch to step losses and one epoch loss, and decide whether to go on.
  *
  * A step's partials are pairs (loss, correct); history is laid out as
- * [epoch losses | epoch accuracies | step losses | step accuracies | tolerance, best loss] for
+ * [tolerance, best loss | epoch losses | epoch accuracies | step losses | step accuracies] for
  * `capacity` epochs, of which this is the one at `slot`.
  * control: [1: no improvement, 2: not finite; epochs done; epochs without improvement].
  */
 static inline void reduce_epoch(const global Run *run, const global scalar *losses, global scalar *history,
                                 global int *control, int slot, int capacity) {
     const int steps = run->steps;
-    global scalar *epoch_loss = history, *epoch_accuracy = history + capacity;
-    global scalar *step_loss = history + 2 * (size_t)capacity + (size_t)slot * steps;
+    global scalar *epoch_loss = history + 2, *epoch_accuracy = epoch_loss + capacity;
+    global scalar *step_loss = epoch_accuracy + capacity + (size_t)slot * steps;
     global scalar *step_accuracy = step_loss + (size_t)capacity * steps;
-    global scalar *halting = history + 2 * (size_t)capacity * (steps + 1); /* tolerance, best loss */
     scalar total = 0, total_correct = 0, total_weight = 0;
     for (int s = 0; s < steps; s++) {
         global const scalar *partial = losses + (size_t)s * (run->partials + 1);
@@ -79,8 +80,8 @@ static inline void reduce_epoch(const global Run *run, const global scalar *loss
     epoch_loss[slot] = loss;
     epoch_accuracy[slot] = total_weight > 0 ? total_correct / total_weight : 0;
     control[1] += 1;
-    control[2] = loss > halting[1] - halting[0] ? control[2] + 1 : 0;
-    halting[1] = fmin(halting[1], loss);
+    control[2] = loss > history[1] - history[0] ? control[2] + 1 : 0;
+    history[1] = fmin(history[1], loss);
     if (!isfinite(loss)) control[0] = 2;
     else if (run->patience > 0 && control[2] > run->patience) control[0] = 1;
 }
@@ -98,6 +99,6 @@ KERNEL weigh_steps(STEP_ARGUMENTS, int stage) {
 
 /* The launch's offset is the epoch's slot in the history. */
 KERNEL finish_epoch(STEP_ARGUMENTS, int capacity) {
-    if (control[0] || get_global_id(0) > 0) return;
+    if (get_global_id(0) > 0 || control[0]) return;
     reduce_epoch(run, losses, history, control, get_global_id(1), capacity);
 }

@@ -17,6 +17,8 @@ class Loss(Configurable):
     link_name : str or None
         Name of the output activation with which the loss is computed together, from the values ``y``
         before that activation, by ``link_value`` and ``link_gradient``.
+    link_kernel : str
+        The kernel that computes it together with its link, where expressions of one output do not suffice.
     mean_over_outputs : bool
         Whether a sample's loss is the mean over outputs rather than their sum.
     hyper_parameters : tuple of str
@@ -41,7 +43,7 @@ class Loss(Configurable):
     link_name = None
     link_value = "(real)0"
     link_gradient = "(real)0"
-    kernel = "loss_elementwise"
+    link_kernel = "loss_elementwise"
     mean_over_outputs = True
     hyper_parameters = ()
     targets = "real"

@@ -14,6 +14,7 @@ class CategoricalCrossEntropy(Loss):
     value = "-t * log(clamp(y, (real)1e-7, (real)1))"
     gradient = "y < (real)1e-7 || y > (real)1 ? (real)0 : -t / clamp(y, (real)1e-7, (real)1)"
     link_name = "SoftMax"
+    link_kernel = "loss_softmax"
     mean_over_outputs = False
     targets = "probability"
 

@@ -71,7 +71,7 @@ class Optimizer(Configurable):
         -------
         scalars : dict of str to float or ndarray of shape (n_steps,)
         """
-        raise NotImplementedError
+        return {}
 
     def scalar_table(self, first_step, n_steps, steps_per_epoch):
         """Return the scalars of ``n_steps`` steps as an array of shape ``(n_steps, n_scalars)``, float64."""
@@ -79,4 +79,6 @@ class Optimizer(Configurable):
         rate = self.learning_rate
         rate = rate(step / steps_per_epoch) if isinstance(rate, Schedule) else np.full(n_steps, float(rate))
         values = self.scalars(step + 1, rate)
+        if not self.scalar_names:
+            return np.empty((n_steps, 0))
         return np.column_stack([np.broadcast_to(values[name], n_steps) for name in self.scalar_names])

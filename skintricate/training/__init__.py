@@ -7,6 +7,7 @@ from skintricate.training.halting import Halting, MinAccuracyReached, MinLossRea
 from skintricate.training.history import History
 from skintricate.training.lowering import Lowering, infer_shapes
 from skintricate.training.state import NetworkState
+from skintricate.training.trainer import require_parameters
 
 __all__ = [
     "Callback",
@@ -23,4 +24,5 @@ __all__ = [
     "ProgressLine",
     "fit_network",
     "infer_shapes",
+    "require_parameters",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skintricate.backend.launch import device_errors
-from skintricate.exceptions import DivergenceError, HaltingWarning, TrainingInterruptedWarning
+from skintricate.exceptions import DivergenceError, HaltingWarning
 from skintricate.training.forward import Forward
 from skintricate.training.history import History
 from skintricate.training.trainer import INTERRUPTED, make_trainer
@@ -104,12 +104,6 @@ def fit_network(device, dtype, network, state, data, options):
         finally:
             for callback in options.callbacks:
                 callback.on_fit_end(loop.history)
-        if loop.history.stopped_by == "interrupted":
-            warnings.warn(
-                f"Training interrupted after {len(loop.history)} epochs; the weights so far are kept.",
-                TrainingInterruptedWarning,
-                stacklevel=3,
-            )
         _check_weights(trainer.read_state(best=options.early_stopping))
         return loop.history
 

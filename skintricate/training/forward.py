@@ -62,40 +62,39 @@ class Forward:
 
     def outputs(self, X):
         """Return the outputs of every layer, a list of arrays of shape ``(N, O)``."""
-        return self._run(X, lambda plan: plan.tensors)
+        return self._run(X, lambda plan: plan.tensors, fused=False)
 
-    def _run(self, X, chosen):
+    def _run(self, X, chosen, fused=True):
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
             n = X.shape[0]
-            one = self._pass(SMALL_BATCH if n <= SMALL_BATCH else self._slice_rows(n))
-            results = None
+            one = self._pass(SMALL_BATCH if n <= SMALL_BATCH else self._slice_rows(n), fused)
+            results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(one.plan)]
             for begin in range(0, n, one.capacity):
                 parts = one.run(dense_rows(X, slice(begin, begin + one.capacity), self.dtype), chosen)
-                if results is None:
-                    results = [np.empty((n, part.shape[1]), self.dtype) for part in parts]
                 for result, part in zip(results, parts):
                     result[begin : begin + len(part)] = part
             return results
 
-    def _pass(self, capacity):
+    def _pass(self, capacity, fused):
         """Return the pass for slices of so many rows, made on first use."""
-        if capacity not in self._passes:
-            self._passes[capacity] = _Pass(self.device, self._program, self._lower(capacity), self)
-        return self._passes[capacity]
+        key = capacity, fused
+        if key not in self._passes:
+            self._passes[key] = _Pass(self.device, self._program, self._lower(capacity, fused), self)
+        return self._passes[key]
 
     def _slice_rows(self, n):
         """Return how many rows to take at once: a power of two, so that few passes are ever made."""
         plan = self._lower(SMALL_BATCH)
         row_bytes = (self._n_features + plan.workspace_size // SMALL_BATCH + 1) * self.dtype.itemsize
         budget = self.device.budget
-        budget.require(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
+        budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
         rows = min(n, max(SLICE_BYTES, 256 * row_bytes) // row_bytes, budget.largest // (2 * row_bytes))
         return max(SMALL_BATCH, 2 ** int(np.log2(max(rows, 1))))
 
-    def _lower(self, batch_size):
+    def _lower(self, batch_size, fused=True):
         """Return the plan of the forward pass alone."""
-        return Lowering(self._network, self._n_features, batch_size, self._program).run()
+        return Lowering(self._network, self._n_features, batch_size, self._program, fused=fused).run()
 
 
 class _Pass:
@@ -103,7 +102,7 @@ class _Pass:
 
     def __init__(self, device, program, plan, forward):
         self.capacity = plan.batch_size
-        self._device, self._plan, self._layout = device, plan, program.tile.layout
+        self._device, self.plan, self._layout = device, plan, program.tile.layout
         self._n_features, self._dtype = forward._n_features, forward.dtype
         self._X = row_buffer(device, self.capacity, self._n_features, self._dtype)
         self._arena = Arena(device, program, plan, self._dtype, {"X": self._X}, forward._parameters)
@@ -121,7 +120,7 @@ class _Pass:
         write_rows(device, self._X, X)
         for launch in self._launchers:
             launch(device.queue, 0)
-        return [self._read(tensor, X) for tensor in chosen(self._plan)]
+        return [self._read(tensor, X) for tensor in chosen(self.plan)]
 
     def _read(self, tensor, X):
         """Return a tensor's values for the rows of this slice."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skintricate import layers as built_in_layers
 from skintricate.exceptions import DeviceMemoryError, ShapeError
 from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, ROW_KERNELS
@@ -151,9 +152,12 @@ class Lowering:
     optimizer : Optimizer or None, default=None
     alpha : float, default=0.0
         L2 penalty, divided by the sum of a step's sample weights.
+    fused : bool, default=True
+        Whether activations are computed with the layer before them, whose own values are then nowhere.
     """
 
-    def __init__(self, layers, n_features, batch_size, program, loss=None, optimizer=None, alpha=0.0):
+    def __init__(self, layers, n_features, batch_size, program, loss=None, optimizer=None, alpha=0.0, fused=True):
+        self._fused = fused
         self.layers = list(layers)
         self.shapes = infer_shapes(layers, n_features)
         self.training = loss is not None
@@ -169,14 +173,14 @@ class Lowering:
         """Emit every stage and return the plan."""
         x = Tensor(self.shapes[0][0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
         layers = self.layers
-        linked = self.training and layers and type(layers[-1]).__name__ == self._loss.link_name
+        linked = self.training and type(layers[-1]) is getattr(built_in_layers, self._loss.link_name or "", None)
         if linked:
             layers = layers[:-1]
         steps, position = [], 0
         while position < len(layers):
             layer = layers[position]
             following = layers[position + 1] if position + 1 < len(layers) else None
-            if getattr(layer, "takes_activation", False) and isinstance(following, Activation):
+            if self._fused and getattr(layer, "takes_activation", False) and isinstance(following, Activation):
                 y = layer.forward(self, x, following)
                 self.plan.tensors += [y, y]
                 position += 2
@@ -286,10 +290,9 @@ class Lowering:
         else:
             threshold = 0.0 if linked or loss.value == loss.link_value else 0.5
         constants = self.constant(scale, threshold, *(getattr(loss, name) for name in loss.hyper_parameters))
-        softmax = linked and loss.link_name == "SoftMax"
         self.plan.partials = 2 * self.row_tiles
         self.launch(
-            "loss_softmax" if softmax else "loss_elementwise",
+            loss.link_kernel if linked else "loss_elementwise",
             tiles=self.row_tiles,
             outputs=y.columns,
             value=y.offset,

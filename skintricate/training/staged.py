@@ -35,7 +35,7 @@ class Staged:
         if weighted:
             self._begin.append(arena.launcher("weigh_steps", steps, 0))
         self._finish = arena.launcher("finish_epoch", 1, capacity)
-        self._chunk = 16
+        self._chunk = 1
         self.queued_steps = 0
 
     def set_steps(self, steps):

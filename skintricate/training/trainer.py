@@ -1,5 +1,6 @@
 """Run epochs of a network on a device, with the data there whole or streamed in slices."""
 
+import math
 import time
 
 import numpy as np
@@ -20,6 +21,13 @@ UPLOAD_BYTES = 64 * 2**20
 NOT_FINITE, INTERRUPTED = 2, 3
 
 
+def require_parameters(device, dtype, network, shapes, optimizer):
+    """Raise ``DeviceMemoryError`` where a network is too large, before its first values are drawn."""
+    count = sum(math.prod(p.shape) for layer, shape in zip(network, shapes) for p in layer.parameters(shape))
+    n_bytes = count * (1 + len(optimizer.states)) * np.dtype(dtype).itemsize
+    device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
+
+
 def make_trainer(device, dtype, network, state, data, options):
     """Return the trainer that fits the device's memory budget.
 
@@ -32,25 +40,25 @@ def make_trainer(device, dtype, network, state, data, options):
     batch_size = min(options.batch_size, len(data))
     plan = Lowering(network, data.n_features, batch_size, program, options.loss, options.optimizer, options.alpha).run()
     size, budget = np.dtype(dtype).itemsize, device.budget
+    batch_bytes = batch_size * data.bytes_per_row(dtype)
     remedy = "Lower batch_size or the layers' units, or choose a device with more memory."
-    for scalars, what in (
-        (plan.parameter_size, "The network with its optimizer's state"),
-        (plan.workspace_size, f"The activations and gradients of a batch of {batch_size} samples"),
-        (
-            batch_size * data.bytes_per_row(dtype) // size,
-            f"A batch of {batch_size} samples of {data.n_features} features",
-        ),
+    for n_bytes, what in (
+        (plan.parameter_size * size, "The network with its optimizer's state"),
+        (plan.workspace_size * size, f"The activations and gradients of a batch of {batch_size} samples"),
+        (batch_bytes, f"A batch of {batch_size} samples of {data.n_features} features"),
     ):
-        budget.require(scalars * size, what, remedy)
+        budget.require_buffer(n_bytes, what, remedy)
+    # Parameters twice for the best ones; losses, scalars and history grow with the steps.
+    fixed = (2 * plan.parameter_size + plan.workspace_size) * size
+    step_bytes = batch_bytes + (plan.partials + 3 + len(options.optimizer.scalar_names)) * size
+    budget.require(fixed + step_bytes, f"The network with one batch of {batch_size} samples", remedy)
     steps = -(-len(data) // batch_size)
-    fixed = (2 * plan.parameter_size + plan.workspace_size + (plan.partials + 4) * steps) * size
-    free = budget.total - fixed
-    budget.require(fixed + batch_size * data.bytes_per_row(dtype), "The network and one batch together", remedy)
-    rows = min(free // data.bytes_per_row(dtype), budget.largest // (max(data.n_features, 1) * size))
+    largest_row = max(data.n_features, data.Y.shape[1], 1) * size
+    possible = min((budget.total - fixed) // step_bytes, max(1, budget.largest // (batch_size * largest_row)))
     arguments = (device, dtype, program, plan, state, data, options)
-    if rows >= len(data):
+    if possible >= steps:
         return ResidentTrainer(*arguments)
-    return StreamedTrainer(*arguments, slice_steps=max(1, rows // batch_size))
+    return StreamedTrainer(*arguments, slice_steps=possible)
 
 
 class Trainer:
@@ -79,7 +87,6 @@ class Trainer:
             buffers["sample_weight"] = row_buffer(device, rows, 1, dtype)
         self._buffers = buffers
         n_scalars = len(options.optimizer.scalar_names)
-        self._halting = 2 * capacity * (steps + 1)
         self._arena = Arena(
             device,
             program,
@@ -88,14 +95,10 @@ class Trainer:
             buffers,
             losses=steps * (plan.partials + 1),
             scalars=max(1, steps * capacity * n_scalars),
-            history=self._halting + 2,
+            history=2 + 2 * capacity * (steps + 1),
         )
         self._write_parameters()
-        device.write(
-            self._arena.history,
-            np.array([options.tol, np.inf], self.dtype),
-            offset=self._halting * self.dtype.itemsize,
-        )
+        device.write(self._arena.history, np.array([options.tol, np.inf], self.dtype))
         self._best = None
 
     @property
@@ -166,11 +169,9 @@ class Trainer:
 
     def _read_history(self, epochs, steps):
         """Return ``(loss, accuracy, step losses, step accuracies)`` of the first epochs of the history."""
-        flat = np.empty(self._halting, self.dtype)
-        self.device.read(flat, self._arena.history)
-        loss, accuracy, rest = np.split(flat, [self._capacity, 2 * self._capacity])
-        step_loss, step_accuracy = rest[: self._capacity * self._steps], rest[self._capacity * self._steps :]
-        shape = (epochs, steps)
+        capacity, shape = self._capacity, (epochs, steps)
+        flat = self.device.read(np.empty(2 + 2 * capacity * (steps + 1), self.dtype), self._arena.history)
+        loss, accuracy, step_loss, step_accuracy = np.split(flat[2:], np.cumsum([capacity, capacity, capacity * steps]))
         return (
             loss[:epochs],
             accuracy[:epochs],

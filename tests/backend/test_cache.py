@@ -1,0 +1,186 @@
+"""Compiled programs on disk, and everything that may be wrong with a cache folder."""
+
+import os
+
+import pytest
+
+from skintricate.backend import cache
+
+# Prints how many programs were built from source, and what the model predicts.
+COUNTED = """
+import pyopencl
+
+sources = []
+program = pyopencl.Program.__init__
+
+
+def counted(self, context, second, *others):
+    if isinstance(second, str):
+        sources.append(second)
+    program(self, context, second, *others)
+
+
+pyopencl.Program.__init__ = counted
+predicted = fitted(sys.argv[1]).predict(X[:1]).tolist()
+print([len(sources), predicted])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("SKINTRICATE_CACHE_DIR", str(tmp_path / "cache"))
+    cache.cache_folder.cache_clear()
+    yield tmp_path / "cache"
+    cache.cache_folder.cache_clear()
+
+
+def test_binaries_come_back(folder):
+    assert cache.read_binary("a.bin") is None
+    cache.write_binary("a.bin", b"program")
+    assert cache.read_binary("a.bin") == b"program"
+    cache.write_binary("a.bin", b"another")
+    assert cache.read_binary("a.bin") == b"another"
+    assert [path.name for path in folder.iterdir()] == ["a.bin"]
+    cache.remove_binary("a.bin")
+    cache.remove_binary("a.bin")
+    assert cache.read_binary("a.bin") is None
+
+
+@pytest.mark.parametrize("change", ["empty", "truncated", "longer", "flipped", "random"])
+def test_a_changed_binary_is_never_read(folder, change):
+    good = bytes(range(256)) * 20
+    cache.write_binary("a.bin", good)
+    stored = (folder / "a.bin").read_bytes()
+    middle = len(stored) // 2
+    changed = {
+        "empty": b"",
+        "truncated": stored[:-100],
+        "longer": stored + b"x",
+        "flipped": stored[:middle] + bytes([stored[middle] ^ 1]) + stored[middle + 1 :],
+        "random": os.urandom(len(stored)),
+    }[change]
+    (folder / "a.bin").write_bytes(changed)
+    assert cache.read_binary("a.bin") is None
+
+
+def test_what_lies_in_the_way_costs_a_build_only(folder):
+    folder.mkdir()
+    (folder / "a.bin").mkdir()
+    cache.write_binary("a.bin", b"program")
+    assert cache.read_binary("a.bin") is None
+    assert [path.name for path in folder.iterdir()] == ["a.bin"]
+
+
+def test_keys_differ_by_part():
+    assert cache.program_key("ab", "c") != cache.program_key("a", "bc")
+    assert cache.program_key("a") == cache.program_key("a")
+
+
+def test_a_folder_that_cannot_be_had_is_replaced(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SKINTRICATE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    cache.cache_folder.cache_clear()
+    try:
+        cache.write_binary("a.bin", b"program")
+        assert cache.read_binary("a.bin") == b"program"
+        cache.remove_binary("a.bin")
+        cache.cache_folder().rmdir()
+    finally:
+        cache.cache_folder.cache_clear()
+
+
+def test_the_second_process_builds_nothing_from_source(fresh, tmp_path):
+    first, predicted = eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
+    again, predicted_again = eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
+    assert (first, again) == (1, 0)
+    assert predicted_again == predicted
+
+
+def test_one_program_serves_every_shape(fresh, runtime):
+    code = """
+    from skintricate.backend import context
+    builds = []
+    build = context.build_program
+    context.build_program = lambda *arguments: builds.append(arguments) or build(*arguments)
+    fitted(sys.argv[1])
+    assert len(builds) == 1, builds
+    fitted(sys.argv[1], optimizer="momentum", loss="huber", alpha=0.1, max_iter=1, batch_size=5)
+    other = Model([Dense(3), "relu", Dense(4), "softmax"], device=sys.argv[1])
+    other.fit(X[:, :3], np.arange(len(X)) % 4, loss="categorical_cross_entropy", max_iter=1)
+    assert len(builds) == 1, builds
+    """
+    fresh(code, runtime)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "random", "empty", "flipped"])
+def test_a_damaged_binary_is_built_again(fresh, tmp_path, damage, program_cache):
+    folder = tmp_path / "cache"
+    _, expected = eval(fresh(COUNTED, "intel"))
+    folder.mkdir()
+    names = [path.name for path in program_cache.glob("*.bin")]
+    for name in names:
+        good = (program_cache / name).read_bytes()
+        third = len(good) // 3
+        flipped = bytes(byte ^ 255 for byte in good[third : third + 64])
+        damaged = {
+            "truncated": good[: len(good) // 2],
+            "random": os.urandom(len(good)),
+            "empty": b"",
+            "flipped": good[:third] + flipped + good[third + 64 :],
+        }[damage]
+        (folder / name).write_bytes(damaged)
+    assert eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=folder)) == [1, expected]
+    assert eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=folder)) == [0, expected]
+
+
+def test_processes_may_build_at_once(fresh, runtime, tmp_path):
+    variables = {"SKINTRICATE_CACHE_DIR": tmp_path / "cache", "POCL_CACHE_DIR": tmp_path / "pocl"}
+    processes = [fresh(COUNTED, runtime, wait=False, **variables) for _ in range(2)]
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert eval(results[0][0])[1] == eval(results[1][0])[1]
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".bin"]
+
+
+def test_a_home_that_cannot_be_written_does_no_harm(fresh, runtime, tmp_path):
+    (tmp_path / "file").touch()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    home = tmp_path / "file" / "home"
+    fresh("fitted(sys.argv[1])", runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_home_without_permission_does_no_harm(fresh, runtime, tmp_path):
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir(mode=0o555)
+    temporary.mkdir()
+    fresh("fitted(sys.argv[1])", runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
+
+
+def test_temporary_caches_are_removed(fresh, tmp_path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    (tmp_path / "file").touch()
+    fresh(
+        "skintricate.list_devices(); fitted('cpu')", TMPDIR=temporary, SKINTRICATE_CACHE_DIR=tmp_path / "file" / "cache"
+    )
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_stale_lock_of_pyopencl_is_not_waited_for(fresh, runtime, tmp_path):
+    code = """
+    import platformdirs
+    from pathlib import Path
+    # The name that pyopencl.cache.create_built_program_from_source_cached gives its folder.
+    name = f"pyopencl-compiler-cache-v2-py{'.'.join(map(str, sys.version_info))}"
+    folder = Path(platformdirs.user_cache_dir("pyopencl", "pyopencl"), name)
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    started = time.perf_counter()
+    fitted(sys.argv[1])
+    assert time.perf_counter() - started < 50
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    """
+    fresh(code, runtime, XDG_CACHE_HOME=tmp_path / "home", SKINTRICATE_CACHE_DIR=tmp_path / "cache")

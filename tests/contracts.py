@@ -1,0 +1,131 @@
+"""The tables that collect every class of the package, and problems to try them on.
+
+The tables are read from ``BY_NAME``, so that a new class is tested without a new test.
+"""
+
+import numpy as np
+from reference import one_hot
+
+from skintricate import Model, initializers, layers, losses, optimizers
+from skintricate.layers import Activation, Dense, Dropout, Exponential, Sigmoid, SoftMax, Softplus
+from skintricate.optimizers import Basic
+from skintricate.training import NetworkState, infer_shapes
+
+SEED = 11
+
+
+def classes(module):
+    """Return every class that a subpackage's table names, once."""
+    return list(dict.fromkeys(module.BY_NAME.values()))
+
+
+# Beside the defaults, values at which a forgotten hyper-parameter shows.
+UNUSUAL = [
+    layers.LeakyReLU(0.3),
+    layers.ELU(0.4),
+    losses.Huber(0.2),
+    losses.Quantile(0.8),
+    initializers.Constant(0.25),
+    initializers.UniformRandom(-0.4, 0.1),
+    initializers.LimitedRandom(0.3),
+    initializers.NormalRandom(0.1, 0.3),
+    optimizers.Momentum(0.05, 0.6),
+    optimizers.Nesterov(0.05, 0.6),
+    optimizers.Adagrad(0.2, 1e-3),
+    optimizers.RMSprop(0.01, 0.7, 1e-3),
+    optimizers.Adam(0.02, 0.6, 0.8, 1e-3),
+    optimizers.AdamW(0.02, 0.6, 0.8, 1e-3, 0.3),
+]
+
+
+def instances(module):
+    """Return an instance of every class of a table, and of some with unusual parameters."""
+    known = classes(module)
+    return [cls() for cls in known] + [thing for thing in UNUSUAL if type(thing) in known]
+
+
+ACTIVATIONS = [layer for layer in instances(layers) if isinstance(layer, Activation)]
+LAYERS = [*instances(layers), Dense(4), Dense(3, use_bias=False), Dropout(0.3)]
+LOSSES = instances(losses)
+OPTIMIZERS = instances(optimizers)
+INITIALIZERS = instances(initializers)
+EVERYTHING = [*LAYERS, *LOSSES, *OPTIMIZERS, *INITIALIZERS]
+
+
+def output_layers(loss):
+    """Return the output activations after which a loss has a meaning; None is a linear output."""
+    positive = [Exponential(), Softplus(), Sigmoid(), SoftMax()]
+    if isinstance(loss, losses.BinaryCrossEntropy):
+        return [Sigmoid(), None, *ACTIVATIONS]
+    return {"real": [None, SoftMax(), *ACTIVATIONS], "count": positive, "probability": [SoftMax(), Sigmoid()]}[
+        loss.targets
+    ]
+
+
+def targets_for(loss, n_samples, n_outputs, generator):
+    """Return a matrix of targets that suit a loss."""
+    if isinstance(loss, losses.CategoricalCrossEntropy):
+        return one_hot(generator.integers(n_outputs, size=n_samples), n_outputs)
+    if loss.targets == "probability":
+        return generator.integers(2, size=(n_samples, n_outputs)).astype(float)
+    if loss.targets == "count":
+        return generator.poisson(2.0, (n_samples, n_outputs)).astype(float)
+    return generator.normal(size=(n_samples, n_outputs))
+
+
+def problem(loss, n_samples=7, n_features=3, n_outputs=3, seed=0):
+    """Return inputs and targets that suit a loss."""
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(n_samples, n_features)), targets_for(loss, n_samples, n_outputs, generator)
+
+
+def initial_weights(network, n_features, seed=SEED, dtype="float64"):
+    """Return the weights that a model of this seed starts from."""
+    return NetworkState.initial(network, infer_shapes(network, n_features), seed, dtype).weights
+
+
+def random_weights(network, n_features, seed=0, scale=0.7):
+    """Return weights and biases that are all different from zero."""
+    generator = np.random.default_rng(seed)
+    return [generator.normal(0, scale, w.shape) for w in initial_weights(network, n_features)]
+
+
+def model_with(network, weights, device, dtype="float64", seed=SEED):
+    """Return a model that starts from given weights."""
+    model = Model(network, device=device, dtype=dtype, random_state=seed)
+    model.state = NetworkState([np.asarray(w, dtype) for w in weights], seed=seed)
+    model.n_features_in_ = len(weights[0]) - getattr(first_dense(network), "use_bias", True)
+    return model
+
+
+def first_dense(network):
+    """Return the first layer with parameters."""
+    return next(layer for layer in network if isinstance(layer, Dense))
+
+
+def gradient_step(network, weights, X, y, loss, device, **options):
+    """Return the loss at the weights and its gradient, as one step of plain descent of rate 1 reveals them."""
+    model = model_with(network, weights, device)
+    options = {"optimizer": Basic(1.0), "batch_size": len(X), "max_iter": 1, "shuffle": False, **options}
+    history = model.fit(X, y, loss=loss, **options)
+    return history.loss[0], [before - after for before, after in zip(weights, model.state.weights)]
+
+
+def assert_close(found, expected, relative=1e-10):
+    """Assert that two lists of arrays are equal to a tolerance relative to each array's largest value."""
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected):
+        scale = max(np.abs(b).max(initial=0), 1e-3)
+        np.testing.assert_allclose(a, b, rtol=0, atol=relative * scale)
+
+
+def flat(lists):
+    """Return the arrays of several lists in one."""
+    return [array for arrays in lists for array in arrays]
+
+
+def assert_bitwise(found, expected):
+    """Assert that two lists of arrays are the same in every bit."""
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected):
+        np.testing.assert_array_equal(a, b, strict=True)

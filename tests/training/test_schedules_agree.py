@@ -1,0 +1,170 @@
+"""One launch for many epochs, two for a step, or one for every stage: the same bits."""
+
+import numpy as np
+import pytest
+from contracts import SEED, assert_bitwise, assert_close, flat, initial_weights, problem
+from reference import Descent, Network, train
+
+from skintricate import Model
+from skintricate.backend import open_device
+from skintricate.kernels import Tile, shuffled_order
+from skintricate.layers import (
+    GELU,
+    Dense,
+    Dropout,
+    Exponential,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    SoftMax,
+    Softplus,
+    TanH,
+)
+from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, MeanSquared, Poisson
+from skintricate.optimizers import Adam, Basic
+from skintricate.training import Lowering, lowering, resident
+from skintricate.training.resident import Resident
+from skintricate.training.staged import Staged
+from skintricate.training.trainer import ResidentTrainer
+
+NETWORKS = [
+    ([Dense(50), TanH(), Dense(3), SoftMax()], CategoricalCrossEntropy()),
+    ([Dense(7), GELU(), ReLU(), Dense(101), SiLU(), Dense(3), Sigmoid()], BinaryCrossEntropy()),
+    ([TanH(), SoftMax(), Dense(20), Dropout(0.3), LeakyReLU(), Dense(3), Softplus(), SoftMax()], MeanSquared()),
+    ([Dropout(0.2), Dense(49, use_bias=False), SoftMax(), Dropout(0.5), Dense(3), Exponential()], Poisson()),
+    ([Dense(97), TanH(), Dense(97), TanH(), Dense(97), GELU(), Dense(3)], Huber(0.5)),
+]
+
+
+SCHEDULES = ["resident", "rows", "stages"]
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Return the list of the kernels that each plan launches, as plans are made."""
+    plans, run = [], Lowering.run
+
+    def spy(self):
+        plan = run(self)
+        plans.append([launch.kernel for launch in plan.launches])
+        return plan
+
+    monkeypatch.setattr(Lowering, "run", spy)
+    return plans
+
+
+def choose(schedule, monkeypatch):
+    """Let training take a schedule: all in one launch, two launches a step, or one for every stage."""
+    monkeypatch.setattr(resident, "suits", lambda *arguments: schedule == "resident")
+    if schedule == "stages":
+        monkeypatch.setattr(lowering, "CACHED_WEIGHTS", 0)
+
+
+def skip_where_there_is_one_schedule(device, dtype):
+    """Blocks of rows are for devices whose work-groups hold one work-item."""
+    if Tile.of(open_device(device), dtype).local_size != 1:
+        pytest.skip("This device launches every stage by itself.")
+
+
+def trained(network, loss, device, dtype, clip_norm, weighted):
+    """Return all that training tells."""
+    X, Y = problem(loss, 53, 6)
+    model = Model(network, device=device, dtype=dtype, random_state=3)
+    weight = np.random.default_rng(0).random(53) if weighted else None
+    options = {"batch_size": 12, "max_iter": 3, "alpha": 0.1, "sample_weight": weight}
+    history = model.fit(X, Y, loss=loss, optimizer=Adam(0.01, clip_norm=clip_norm), **options)
+    return [*model.state.weights, *flat(model.state.optimizer_states), history.step_loss, model.predict(X)]
+
+
+@pytest.mark.parametrize(("network", "loss"), NETWORKS, ids=repr)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_three_schedules(network, loss, dtype, clip_norm, weighted, float64, monkeypatch, launched):
+    skip_where_there_is_one_schedule(float64, dtype)
+    results, plans = [], []
+    for schedule in SCHEDULES:
+        launched.clear()
+        with monkeypatch.context() as patch:
+            choose(schedule, patch)
+            results.append(trained(network, loss, float64, dtype, clip_norm, weighted))
+        plans.append(launched[0].copy())
+    assert_bitwise(results[0], results[1])
+    assert_bitwise(results[0], results[2])
+    assert plans[0] == plans[1]
+    assert plans[0].count("rows") == 1
+    assert "rows" not in plans[2]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_schedule_is_the_one_asked_for(schedule, device, monkeypatch):
+    """Otherwise the comparison above would be of one schedule with itself."""
+    skip_where_there_is_one_schedule(device, "float32")
+    made = []
+    for cls in (Resident, Staged):
+        init = cls.__init__
+
+        def spy(self, *arguments, init=init):
+            made.append(type(self))
+            init(self, *arguments)
+
+        monkeypatch.setattr(cls, "__init__", spy)
+    choose(schedule, monkeypatch)
+    Model([Dense(3)], device=device, random_state=0).fit(*problem(MeanSquared()), max_iter=1)
+    assert made == [Resident if schedule == "resident" else Staged]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("patience", [None, 2])
+def test_many_epochs_of_a_schedule(schedule, patience, float64, monkeypatch):
+    """Several runs of several epochs, the data's order new in each, and a stop in the middle of one."""
+    skip_where_there_is_one_schedule(float64, "float64")
+    X, Y = problem(MeanSquared(), 23, 4)
+    network, epochs = [Dense(6), TanH(), Dense(3)], 120
+    start = initial_weights(network, 4)
+    orders = [shuffled_order(23, SEED, epoch) for epoch in range(epochs)]
+    arguments = (Network(network, MeanSquared()), start, X, Y, Descent(Basic(0.1)), orders, 5)
+    weights, losses, _ = train(*arguments)
+    choose(schedule, monkeypatch)
+    model = Model(network, device=float64, dtype="float64", random_state=SEED)
+    options = {"batch_size": 5, "tol": 0.002, "n_iter_no_change": patience, "max_iter": epochs}
+    history = model.fit(X, Y, optimizer=Basic(0.1), **options)
+    expected = np.average(losses.reshape(epochs, 5), axis=1, weights=[5, 5, 5, 5, 3])
+    np.testing.assert_allclose(history.step_loss, losses[: 5 * len(history)], rtol=1e-9)
+    np.testing.assert_allclose(history.loss, expected[: len(history)], rtol=1e-9)
+    if patience is None:
+        assert len(history) == epochs
+        assert_close(model.state.weights, weights, 1e-9)
+    else:
+        assert history.stopped_by == "no improvement"
+        assert len(history) < epochs
+        assert (model.state.epoch, model.state.step) == (len(history), 5 * len(history))
+
+
+def test_a_network_larger_than_the_cache_is_not_fused(device, launched):
+    wide = Model([Dense(700), TanH(), Dense(700), TanH(), Dense(1)], device=device, random_state=0)
+    X = np.random.default_rng(0).normal(size=(20, 30))
+    wide.fit(X, X[:, 0], batch_size=10, max_iter=2)
+    assert not any("rows" in kernels for kernels in launched)
+    assert launched[0].count("dense_forward") == 3
+
+
+def test_epochs_queued_together_and_one_by_one(device, monkeypatch):
+    """Waiting after each epoch, as callbacks make training do, changes nothing."""
+    X, Y = problem(MeanSquared(), 40, 6)
+    models, asked = [], []
+    run = ResidentTrainer.run
+
+    def spy(self, epochs):
+        asked.append(min(epochs, self.epochs_at_once))
+        return run(self, epochs)
+
+    monkeypatch.setattr(ResidentTrainer, "run", spy)
+    for metrics in ((), ["r2"]):
+        model = Model([Dense(5), TanH(), Dropout(0.1), Dense(3)], device=device, random_state=0)
+        history = model.fit(X, Y, batch_size=8, max_iter=30, metrics=metrics)
+        models.append([*model.state.weights, history.step_loss, history.loss])
+    assert_bitwise(*models)
+    assert max(asked) > 1
+    assert asked[-30:] == [1] * 30
