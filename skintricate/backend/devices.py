@@ -186,10 +186,8 @@ def _kind(cl, device):
 def _runtime_name(platform):
     """Return the short name of a platform."""
     label = f"{platform.name} {platform.vendor}".lower()
-    return next(
-        (name for part, name in RUNTIME_NAMES.items() if part in label),
-        next(iter(platform.name.lower().split()), "unknown"),
-    )
+    known = [name for part, name in RUNTIME_NAMES.items() if part in label]
+    return [*known, *platform.name.lower().split(), "unknown"][0]
 
 
 def _rank(runtime):

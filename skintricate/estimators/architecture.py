@@ -2,7 +2,9 @@
 
 import numbers
 
-from skintricate.layers import Activation, Dense, Layer, SoftMax
+import numpy as np
+
+from skintricate.layers import Activation, Dense, SoftMax
 from skintricate.names import make_layer
 
 
@@ -16,11 +18,11 @@ def split_name(item):
 
 
 def named_layers(layers):
-    """Return the ``(name, layer)`` pairs of a ``layers`` parameter whose layers are objects."""
+    """Return the ``(name, layer spec)`` pairs of a ``layers`` parameter."""
     if isinstance(layers, str) or not isinstance(layers, list | tuple):
         return []
     pairs = [item for item in layers if isinstance(item, tuple) and len(item) == 2]
-    return [(name, layer) for name, layer in pairs if isinstance(name, str) and isinstance(layer, Layer)]
+    return [(name, layer) for name, layer in pairs if isinstance(name, str)]
 
 
 def hidden_layers(layers, activation):
@@ -39,10 +41,12 @@ def hidden_layers(layers, activation):
     """
     if isinstance(layers, numbers.Integral) and not isinstance(layers, bool):
         layers = (layers,)
-    if isinstance(layers, str | Layer) or not hasattr(layers, "__len__"):
+    if not isinstance(layers, list | tuple | np.ndarray):
         raise TypeError(
             f"layers must be a sequence of unit counts, names, layers or (name, layer) pairs, got {layers!r}."
         )
+    if not isinstance(make_layer(activation, "activation"), Activation | SoftMax):
+        raise TypeError(f"activation must be an activation such as 'relu' or TanH(), got {activation!r}.")
     network, names = [], set()
     for item in layers:
         name, spec = split_name(item)

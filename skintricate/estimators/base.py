@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skintricate.configurable import check_number
 from skintricate.estimators.architecture import hidden_layers, named_layers
 from skintricate.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks, open_context, with_callbacks
-from skintricate.model import Model, check_options, progress_callbacks
+from skintricate.layers import Layer
+from skintricate.model import Model, check_dtype, check_options, progress_callbacks
 from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
 from skintricate.training.data import Data
@@ -173,7 +174,8 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         if deep:
             for name, layer in named_layers(self.layers):
                 params[f"layers__{name}"] = layer
-                params.update({f"layers__{name}__{key}": value for key, value in layer.get_params().items()})
+                if isinstance(layer, Layer):
+                    params.update({f"layers__{name}__{key}": value for key, value in layer.get_params().items()})
         return params
 
     def set_params(self, **params):
@@ -216,15 +218,16 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             self._store(model, target, history, False)
             self.n_iter_ = n_iter + len(history)
             self.loss_curve_ = [*curve, *self.loss_curve_]
-            self.best_loss_ = min(self.loss_curve_)
+            self.best_loss_ = min(self.loss_curve_, default=float("nan"))
         return self
 
     def _check_parameters(self):
         """Return loss (None for "auto"), optimizer and callbacks, or raise for the first bad parameter."""
-        loss = None if self.loss == "auto" else make_loss(self.loss)
+        check_dtype(self.dtype)
+        loss = None if self._loss_is_auto else make_loss(self.loss)
         optimizer = make_optimizer(self.optimizer, self.learning_rate)
         make_layer(self.activation, "activation")
-        if self.batch_size != "auto":
+        if not self._batch_size_is_auto:
             check_number(self, "batch_size", self.batch_size, 1, integer=True)
         check_number(self, "validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True)
         if self.halting_condition is not None and not isinstance(self.halting_condition, Halting):
@@ -237,6 +240,16 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
                 raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         hidden_layers(self.layers, self.activation)
         return loss, optimizer, progress_callbacks(self.verbose)
+
+    @property
+    def _loss_is_auto(self):
+        """Whether the loss follows from the target."""
+        return isinstance(self.loss, str) and self.loss == "auto"
+
+    @property
+    def _batch_size_is_auto(self):
+        """Whether the batch size follows from the data."""
+        return isinstance(self.batch_size, str) and self.batch_size == "auto"
 
     def _draw_seed(self):
         """Return a seed from ``random_state``."""
@@ -254,7 +267,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             loss=loss,
             optimizer=optimizer,
             alpha=self.alpha,
-            batch_size=min(200, len(data)) if self.batch_size == "auto" else self.batch_size,
+            batch_size=min(200, len(data)) if self._batch_size_is_auto else self.batch_size,
             max_iter=max_iter,
             shuffle=bool(self.shuffle),
             tol=self.tol,
@@ -268,8 +281,6 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _check_training_data(self, X, y, sample_weight, reset):
         """Return validated X, y and sample weights."""
-        if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
         X, y = validate_data(
             self,
             X,
@@ -295,7 +306,12 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"Negative values in {name}; weights must be zero or more.")
         if not weight.any():
             raise ValueError(f"Sample weights must contain at least one non-zero number, but {name} is all zero.")
-        return self._cast(weight, name, f"Divide {name} by its mean.")
+        weight = self._cast(weight, name, f"Divide {name} by its mean.")
+        with np.errstate(over="ignore"):
+            total = weight.sum()
+        if not np.isfinite(total):
+            raise ValueError(f"{name} has a sum that {self.dtype} cannot hold. Divide {name} by its mean.")
+        return weight
 
     def _cast(self, array, name, remedy):
         """Return an array in the model's dtype, or raise where its values do not fit there."""
@@ -326,6 +342,10 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         )
         y_val = _dense(y_val)
         self._encode(y_val, target)
+        if self.early_stopping and len(y_val) < self._least_validation:
+            raise ValueError(
+                f"X_val has {len(y_val)} samples; early_stopping needs {self._least_validation} for its score."
+            )
         return X_val, y_val, self._check_weight(sample_weight_val, X_val.shape[0], "sample_weight_val")
 
     def _hold_out(self, X, y, sample_weight, target, seed):
@@ -450,9 +470,13 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
                 f"Invalid parameter {key!r}: layers has no (name, layer) pair named {name!r}; it has {sorted(pairs)}."
             )
         if inner:
+            if not isinstance(pairs[name], Layer):
+                raise ValueError(
+                    f"Invalid parameter {key!r}: layer {name!r} is {pairs[name]!r}, which has no parameters."
+                )
             pairs[name].set_params(**{inner: value})
             return
-        items = [(name, value) if split == (name, pairs[name]) else split for split in self.layers]
+        items = [(name, value) if isinstance(item, tuple) and item[0] == name else item for item in self.layers]
         self.layers = type(self.layers)(items)
 
     @contextlib.contextmanager

@@ -195,6 +195,11 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         self : object
         """
         goes_on = hasattr(self, "model_")
+        if self._is_balanced:
+            raise ValueError(
+                "class_weight='balanced' cannot be known from a chunk in partial_fit; pass a dict, such as "
+                "dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))."
+            )
         if goes_on and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r} are not those of the first call to partial_fit, {self.classes_!r}.")
         self._announced_classes = None if goes_on or classes is None else np.unique(classes)
@@ -295,7 +300,10 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         if target.multilabel:
             if np.ndim(y) != 2 or y.shape[1] != len(target.classes):
                 raise ValueError(f"y has shape {np.shape(y)}, expected {len(target.classes)} columns of labels.")
-            return np.asarray(y)
+            labels = np.asarray(y)
+            if not np.isin(labels, (0, 1)).all():
+                raise ValueError("y has labels other than 0 and 1; multilabel targets are indicators.")
+            return labels
         y = column_or_1d(y)
         codes = np.searchsorted(target.classes, y)
         codes[codes == len(target.classes)] = 0
@@ -314,14 +322,10 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         """Say whether two classes have an output each, as the loss or the layers ask."""
         if target.multilabel or target.classes.size != 2:
             return False
-        if self.loss != "auto" and self._loss_links_to_softmax():
+        if not self._loss_is_auto and make_loss(self.loss).link_name == "SoftMax":
             return True
         network = hidden_layers(self.layers, self.activation)
-        return self.loss == "auto" and bool(network) and isinstance(network[-1], SoftMax)
-
-    def _loss_links_to_softmax(self):
-        """Say whether the chosen loss belongs to a softmax."""
-        return make_loss(self.loss).link_name == "SoftMax"
+        return self._loss_is_auto and bool(network) and isinstance(network[-1], SoftMax)
 
     def _network(self, target, loss):
         """Return the layers with their output, and the loss."""

@@ -181,10 +181,8 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
         """Return the shape of one sample's target: ``()`` or ``(n_outputs,)``."""
         shape = np.shape(y)[1:]
         if goes_on and shape != self._target:
-            raise ValueError(
-                f"y has shape {np.shape(y)}, the model was fitted on targets of shape (n_samples, *{self._target})."
-            )
-        if self.loss != "auto":
+            raise ValueError(f"y has shape {np.shape(y)}, the model was fitted on {_described(self._target)}.")
+        if not self._loss_is_auto:
             self._check_domain(y)
         return shape
 
@@ -199,7 +197,7 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     def _encode(self, y, target):
         """Return the targets as a matrix."""
         if np.shape(y)[1:] != target:
-            raise ValueError(f"y has shape {np.shape(y)}, expected (n_samples, *{target}) as in training.")
+            raise ValueError(f"y has shape {np.shape(y)}, expected {_described(target)} as in training.")
         return np.reshape(y, (len(y), -1))
 
     def _has_class_codes(self, target):
@@ -236,3 +234,8 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
         outputs = outputs.reshape(len(outputs), *self._target)
         # scikit-learn's common checks ask for float64 where there are several outputs.
         return outputs.astype(np.float64, copy=False) if self._target else outputs
+
+
+def _described(target):
+    """Return the shape of targets as text."""
+    return f"shape (n_samples, {target[0]})" if target else "shape (n_samples,)"

@@ -41,15 +41,15 @@ class Dense(Layer):
         return (int(self.units),)
 
     def parameters(self, input_shape):
-        kernel = Parameter("kernel", (input_shape[0], self.units), self.kernel_initializer or GlorotUniform())
-        bias = Parameter("bias", (1, self.units), self.bias_initializer or Constant(0.0))
+        kernel = Parameter("kernel", (input_shape[0], int(self.units)), self.kernel_initializer or GlorotUniform())
+        bias = Parameter("bias", (1, int(self.units)), self.bias_initializer or Constant(0.0))
         return (kernel, bias) if self.use_bias else (kernel,)
 
     def forward(self, lowering, x, activation=None):
-        y = lowering.tensor(self.units, activation, trainable=True)
+        y = lowering.tensor(int(self.units), activation, trainable=True)
         lowering.launch(
             "dense_forward",
-            tiles=lowering.tiles(self.units),
+            tiles=lowering.tiles(y.columns),
             inputs=x.columns,
             outputs=y.columns,
             source=x.offset,

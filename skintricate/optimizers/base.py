@@ -38,8 +38,8 @@ class Optimizer(Configurable):
     ...     scalar_names = ("step_size",)
     ...     def scalars(self, step, learning_rate):
     ...         return {"step_size": learning_rate}
-    >>> SignDescent(0.01)
-    SignDescent(learning_rate=0.01)
+    >>> SignDescent(0.02)
+    SignDescent(learning_rate=0.02)
     """
 
     states = ()

@@ -10,6 +10,7 @@ from skintricate.backend.launch import device_errors
 from skintricate.exceptions import DivergenceError, HaltingWarning
 from skintricate.training.forward import Forward
 from skintricate.training.history import History
+from skintricate.training.interrupts import Interrupts
 from skintricate.training.trainer import INTERRUPTED, make_trainer
 
 
@@ -98,7 +99,8 @@ def fit_network(device, dtype, network, state, data, options):
         for callback in options.callbacks:
             callback.on_fit_begin(options.max_iter)
         try:
-            loop.run()
+            with Interrupts() as interrupts:
+                loop.run(interrupts)
         except KeyboardInterrupt:
             loop.history.stopped_by = "interrupted"
         finally:
@@ -121,9 +123,10 @@ class _Loop:
         self._started = time.perf_counter()
         self._best_score, self._without_improvement = -np.inf, 0
 
-    def run(self):
+    def run(self, interrupts):
         """Train until a reason to stop; it is written into the history."""
         options, trainer = self._options, self._trainer
+        trainer.interrupts = interrupts
         stop = None
         while stop is None and len(self.history) < options.max_iter:
             if options.waits_each_epoch:
@@ -132,7 +135,7 @@ class _Loop:
                     callback.on_epoch_begin()
             results, stopped = trainer.run(options.max_iter - len(self.history))
             stop = self._take(results) if len(results[0]) else None
-            if stopped == INTERRUPTED:
+            if stopped == INTERRUPTED or interrupts.pressed:
                 stop = "interrupted"
             elif stopped and stop is None:
                 stop = "no improvement"

@@ -7,6 +7,7 @@ waiting; what changes from step to step, its number, travels as the launch's glo
 import time
 
 from skintricate.kernels import shuffle_side
+from skintricate.training.interrupts import Interrupts
 
 # Seconds of queued work after which the host waits, so that an interrupt is served.
 PATIENCE = 0.1
@@ -36,6 +37,7 @@ class Staged:
             self._begin.append(arena.launcher("weigh_steps", steps, 0))
         self._finish = arena.launcher("finish_epoch", 1, capacity)
         self._chunk = 1
+        self.interrupts = Interrupts()
         self.queued_steps = 0
 
     def set_steps(self, steps):
@@ -63,6 +65,8 @@ class Staged:
         step = self._step
         begin = 0
         while begin < self._steps:
+            if begin and self.interrupts.pressed:
+                raise KeyboardInterrupt
             end = min(begin + self._chunk, self._steps)
             started = time.perf_counter()
             for number in range(first + begin, first + end):

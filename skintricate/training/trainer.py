@@ -9,6 +9,7 @@ from skintricate.kernels import shuffle_side, shuffled_order
 from skintricate.training import resident
 from skintricate.training.arena import Arena
 from skintricate.training.data import row_buffer, write_rows
+from skintricate.training.interrupts import Interrupts
 from skintricate.training.lowering import Lowering
 from skintricate.training.staged import PATIENCE, Staged
 from skintricate.training.vocabulary import program_for
@@ -68,6 +69,8 @@ class Trainer:
     ----------
     epochs_at_once : int
         How many epochs may be queued before results are read; training adapts it.
+    interrupts : Interrupts
+        Whether the user wants to stop; long epochs look at it on their way.
     """
 
     def __init__(self, device, dtype, program, plan, state, data, options, rows, steps, capacity):
@@ -76,6 +79,7 @@ class Trainer:
         self._data, self._options = data, options
         self._steps, self._capacity = steps, capacity
         self.epochs_at_once = 1
+        self.interrupts = Interrupts()
         self._layout = program.tile.layout
         self._n_states = len(options.optimizer.states)
         buffers = {
@@ -216,7 +220,7 @@ class ResidentTrainer(Trainer):
         state, before = self._state, self._schedule.queued_steps
         self._write_scalars(epochs * self._steps, self._steps)
         self._arena.write_run_number(state.step)
-        interrupted = False
+        interrupted, self._schedule.interrupts = False, self.interrupts
         try:
             self._schedule.queue_epochs(epochs, state.epoch)
             control = self._read_control()
@@ -265,6 +269,8 @@ class StreamedTrainer(Trainer):
         rows = self._steps * batch_size
         parts = []
         for begin in range(0, n, rows):
+            if begin and self.interrupts.pressed:
+                raise KeyboardInterrupt
             index = order[begin : begin + rows]
             steps = -(-len(index) // batch_size)
             self._write_rows(index)
