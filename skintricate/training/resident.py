@@ -6,14 +6,16 @@ One work-item does the arithmetic, in the order of the staged schedule, so both 
 
 import numpy as np
 
-# What the planner reckons with, measured on a CPU: seconds a tile takes beside its arithmetic, operations a
-# second of one work-item, and seconds of a staged step's launches.
+# What the planner reckons with, measured on a CPU with AVX-512: seconds a tile takes beside its arithmetic,
+# operations a second of one work-item, and seconds of a staged step's launches.
 SECONDS_PER_TILE = 1.5e-7
-OPERATIONS_PER_SECOND = 3e10
-SECONDS_PER_STAGED_STEP = 2.5e-5
+OPERATIONS_PER_SECOND = 2e11
+SECONDS_PER_STAGED_STEP = 3e-5
+# A launch is not interrupted: it must not hold a longer epoch.
+LONGEST_EPOCH = 0.3
 
 
-def suits(plan, tile, n_parallel):
+def suits(plan, tile, n_parallel, steps):
     """Say whether a plan is expected to run faster resident than staged.
 
     Parameters
@@ -22,13 +24,15 @@ def suits(plan, tile, n_parallel):
     tile : Tile
     n_parallel : int
         Work-items that the staged schedule would run at once.
+    steps : int
+        Steps of an epoch.
     """
     if tile.local_size != 1 or not plan.launches or plan.launches[0].kernel != "rows":
         return False
     tiles = int(plan.stages["tiles"].sum())
     operations = 6 * plan.batch_size * plan.parameter_count
     alone = tiles * SECONDS_PER_TILE + operations / OPERATIONS_PER_SECOND
-    return alone < alone / n_parallel + SECONDS_PER_STAGED_STEP
+    return alone < alone / n_parallel + SECONDS_PER_STAGED_STEP and steps * alone < LONGEST_EPOCH
 
 
 class Resident:

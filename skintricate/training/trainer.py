@@ -195,7 +195,7 @@ class ResidentTrainer(Trainer):
         # One step takes all samples; their order would change the rounding alone.
         shuffle = options.shuffle and steps > 1
         self._write_run(len(data), steps, shuffle, options.patience, state.seed)
-        if resident.suits(plan, program.tile, device.handle.max_compute_units):
+        if resident.suits(plan, program.tile, device.handle.max_compute_units, steps):
             self._schedule = resident.Resident(self._arena, steps, capacity, shuffle)
         else:
             self._schedule = Staged(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
@@ -232,7 +232,7 @@ class ResidentTrainer(Trainer):
         state.epoch += done
         state.step += self._schedule.queued_steps - before if interrupted else done * self._steps
         elapsed = time.perf_counter() - started
-        self.epochs_at_once = max(1, min(2 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
+        self.epochs_at_once = max(1, min(16 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
         return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
 
     def _read_control(self):
