@@ -1,13 +1,13 @@
 """Models in files: arrays and JSON in the safetensors format, never a pickle.
 
-The metadata entry ``skintricate`` is a JSON object with ``format_version``, the layers, loss and optimizer as
+The metadata entry ``skintricate`` is a JSON object with ``format_version``, the layers and optimizer as
 class names with parameters, and what training has counted; the tensors are the parameters and the
 optimizer's states.
 """
 
 import json
 import os
-import tempfile
+import secrets
 
 import numpy as np
 import safetensors
@@ -142,23 +142,16 @@ def _state(counts, tensors):
 
 
 def _write_atomically(path, content):
-    """Write bytes to a temporary neighbour, then rename it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".skintricate-")
+    """Write bytes to a new neighbour, then rename it."""
+    path = os.path.abspath(path)
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _umask():
-    """Return the process's file mode creation mask."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

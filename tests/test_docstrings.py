@@ -14,7 +14,13 @@ MODULES = [
     for module in pkgutil.walk_packages(skintricate.__path__, "skintricate.")
     if not module.name.endswith("__main__")
 ]
-PUBLIC = ["skintricate", "skintricate.layers", "skintricate.losses", "skintricate.optimizers", "skintricate.initializers"]
+PUBLIC = [
+    "skintricate",
+    "skintricate.layers",
+    "skintricate.losses",
+    "skintricate.optimizers",
+    "skintricate.initializers",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

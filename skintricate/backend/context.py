@@ -73,7 +73,7 @@ class Device:
         self.context = self.cl.Context([handle])
         self.has_float64 = "cl_khr_fp64" in handle.extensions
         self._local = threading.local()
-        self._programs = {}
+        self._made = {}
 
     @property
     def queue(self):
@@ -90,14 +90,21 @@ class Device:
 
     def program(self, source, options):
         """Return the built program of this source, built once in this process."""
-        key = (source, tuple(options))
+        return self.once((source, tuple(options)), lambda: build_program(self, source, options))
+
+    def once(self, key, make):
+        """Return what ``make()`` made for a key, made once and kept as long as the device."""
         with _lock:
-            if key not in self._programs:
-                self._programs[key] = build_program(self, source, options)
-            return self._programs[key]
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
+
+    def copy(self, target, source, n_bytes):
+        """Queue a copy from one buffer to another."""
+        self.cl.enqueue_copy(self.queue, target, source, byte_count=n_bytes)
 
     def buffer(self, n_bytes):
-        """Return a new buffer of at least one byte."""
+        """Return a new buffer of at least 16 bytes."""
         try:
             return self.cl.Buffer(self.context, self.cl.mem_flags.READ_WRITE, max(int(n_bytes), 16))
         except self.cl.Error as error:
@@ -130,7 +137,8 @@ class Device:
     def _divide(self, handle, threads):
         """Return a sub-device of so many compute units, or the whole where it cannot be divided."""
         try:
-            partition = [self.cl.device_partition_property.BY_COUNTS, threads]
+            properties = self.cl.device_partition_property
+            partition = [properties.BY_COUNTS, threads, properties.BY_COUNTS_LIST_END]
             return handle.create_sub_devices(partition)[0]
         except self.cl.Error:
             return handle

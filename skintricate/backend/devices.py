@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from skintricate.backend.runtimes import load_pyopencl, searched_places
 from skintricate.exceptions import DeviceError, DeviceFallbackWarning
 
-# CPU runtimes from the fastest to the slowest, as measured in docs/benchmarks.md.
+# Among devices of a kind, the runtime preferred first; of the CPU runtimes the faster one.
 RUNTIME_ORDER = ("nvidia", "amd", "intel", "apple", "pocl", "oclgrind")
 RUNTIME_NAMES = {
     "nvidia": "nvidia",
@@ -102,7 +102,7 @@ def select_device(wish="auto"):
     ----------
     wish : str, default="auto"
         ``"auto"`` (a GPU, then the fastest CPU runtime; ``SKINTRICATE_DEVICE`` overrides it), ``"cpu"``,
-        ``"gpu"``, ``"gpu:1"``, a runtime's name, or part of a device's name; case does not matter.
+        ``"gpu"``, ``"gpu:1"``, a runtime's name, ``"nvidia:1"``, or part of a device's name; case does not matter.
 
     Raises
     ------
@@ -120,6 +120,9 @@ def resolve(wish):
     if not available:
         raise DeviceError(f"No OpenCL device found on this machine. {INSTALL_HINT}")
     matching = [entry for entry in available if _matches(entry[0], wish.lower())]
+    runtime, _, index = wish.lower().partition(":")
+    if not matching and index.isdigit():
+        matching = [entry for entry in available if entry[0].runtime == runtime][int(index) :]
     if matching:
         return matching[0]
     names = ", ".join(f"{info.kind}:{info.index} ({info.runtime}, {info.name})" for info, _ in available)
@@ -136,9 +139,6 @@ def _matches(info, wish):
     """Say whether a lower-case wish names this device."""
     if wish == "auto" or wish == info.kind or wish == f"{info.kind}:{info.index}" or wish == info.runtime:
         return True
-    runtime, colon, index = wish.partition(":")
-    if colon and index.isdigit():
-        return runtime == info.runtime and int(index) == info.index
     return len(wish) > 2 and wish in info.name.lower()
 
 

@@ -80,12 +80,11 @@ def with_output(network, layers, n_outputs, activations, default):
     """
     end = [default()] if default is not None else []
     items = [] if isinstance(layers, numbers.Integral) else [split_name(item)[1] for item in layers]
-    objects = [item for item in items if not isinstance(item, numbers.Integral)]
     if network and items and isinstance(items[-1], Dense) and items[-1].units == n_outputs:
         return [*network, *end]
     if (
-        len(objects) > 1
-        and len(items) > 1
+        len(items) > 1
+        and not isinstance(items[-1], numbers.Integral)
         and isinstance(items[-2], Dense)
         and items[-2].units == n_outputs
         and isinstance(network[-1], activations)

@@ -21,6 +21,7 @@ from skintricate.training import FitOptions, Halting
 from skintricate.training.data import Data
 
 LARGEST_SEED = 2**31 - 1
+DEFAULT_PATIENCE = 10
 
 
 class BaseIntricate(CallbackSupportMixin, BaseEstimator):
@@ -201,12 +202,15 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def _partial_fit(self, X, y, sample_weight, goes_on):
-        """Train one epoch on a chunk, with the optimizer's state kept from chunk to chunk."""
+    def _partial_fit(self, X, y, sample_weight, goes_on, *announced):
+        """Train one epoch on a chunk, with the optimizer's state kept from chunk to chunk.
+
+        ``announced`` goes to ``_check_target``: the classes that will ever come.
+        """
         with self._unchanged_on_error():
             loss, optimizer, callbacks = self._check_parameters()
             X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=not goes_on)
-            target = self._check_target(y, goes_on)
+            target = self._check_target(y, goes_on, *announced)
             seed = self._draw_seed()
             data = self._make_data(X, y, sample_weight, target)
             network, loss = self._network(target, loss)
@@ -440,8 +444,8 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
     def _warn_unless_converged(self, history):
         """Warn as scikit-learn does where the last epoch still improved."""
         patience = np.inf if self.n_iter_no_change is None else self.n_iter_no_change
-        # A patience that max_iter cannot reach asks for a fixed number of epochs.
-        if history.stopped_by == "max_iter" and patience < max(self.max_iter, 11):
+        # A patience that max_iter cannot reach asks for a fixed number of epochs, unless it is the default.
+        if history.stopped_by == "max_iter" and patience < max(self.max_iter, DEFAULT_PATIENCE + 1):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the training has not converged yet. "
                 "Increase max_iter, or set n_iter_no_change=None to train a fixed number of epochs.",

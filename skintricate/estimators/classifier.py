@@ -22,7 +22,6 @@ class Classes:
 
     classes: np.ndarray
     multilabel: bool
-    n_outputs: int
 
 
 class IntricateClassifier(ClassifierMixin, BaseIntricate):
@@ -182,6 +181,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train one epoch on a chunk of the data; the optimizer's state is kept from chunk to chunk.
 
+        ``early_stopping`` and ``max_iter`` have no effect here; call it again for more epochs.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -202,11 +203,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
             )
         if goes_on and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r} are not those of the first call to partial_fit, {self.classes_!r}.")
-        self._announced_classes = None if goes_on or classes is None else np.unique(classes)
-        try:
-            return self._partial_fit(X, y, sample_weight, goes_on)
-        finally:
-            self.__dict__.pop("_announced_classes", None)
+        return self._partial_fit(X, y, sample_weight, goes_on, None if classes is None else np.unique(classes))
 
     def predict_proba(self, X):
         """Predict the probabilities of the classes.
@@ -241,7 +238,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _check_target(self, y, goes_on):
+    def _check_target(self, y, goes_on, announced=None):
         """Return the ``Classes`` of a target."""
         self._check_class_weight()
         try:
@@ -259,15 +256,15 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         multilabel = kind == "multilabel-indicator"
         if multilabel:
             classes = np.arange(y.shape[1])
-        elif goes_on or getattr(self, "_announced_classes", None) is not None:
-            classes = self.classes_ if goes_on else self._announced_classes
+        elif goes_on or announced is not None:
+            classes = self.classes_ if goes_on else announced
         else:
             classes = np.unique(column_or_1d(y, warn=True))
         if goes_on and (multilabel != self._target.multilabel or not np.array_equal(classes, self.classes_)):
             raise ValueError(f"y has other classes than the fitted model, which knows {self.classes_!r}.")
         if not multilabel and len(classes) < 2:
             raise ValueError(f"y has one class only, {classes.tolist()}; a classifier needs at least two classes.")
-        target = Classes(classes, multilabel, 0)
+        target = Classes(classes, multilabel)
         self._encode(y, target)
         return target
 
@@ -341,8 +338,13 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
             )
         default = Sigmoid if independent or loss.link_name == "Sigmoid" else SoftMax
         network = with_output(network, self.layers, n_outputs, (Sigmoid, SoftMax), default)
-        if n_outputs == 1 and output_activation(network) is SoftMax:
+        if output_activation(network) is SoftMax and n_outputs == 1:
             raise ValueError("layers end in a SoftMax of one output, which is always 1; use Sigmoid or two units.")
+        if output_activation(network) is SoftMax and (independent or loss.link_name == "Sigmoid"):
+            raise ValueError(
+                f"layers end in SoftMax, but loss={self.loss!r} on this target takes independent outputs; end the "
+                "layers in Sigmoid, or use 'categorical_cross_entropy' on one class a sample."
+            )
         return network, loss
 
     def _strata(self, y, target):

@@ -160,6 +160,8 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     def partial_fit(self, X, y, sample_weight=None):
         """Train one epoch on a chunk of the data; the optimizer's state is kept from chunk to chunk.
 
+        ``early_stopping`` and ``max_iter`` have no effect here; call it again for more epochs.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)

@@ -4,15 +4,18 @@
  *
  * Matrices on the device lie in *column panels* of PANEL columns: all rows of the first PANEL columns,
  * then all rows of the next. The last panel is as wide as its columns, rounded up to WIDTH; the
- * columns added are zero. A tile walks down a panel, so its loads are contiguous. Only X, Y and
+ * columns added are zero in weights and gradients. A tile walks down a panel, so its loads are contiguous. Only X, Y and
  * sample_weight keep the row-major layout of the host.
  *
  * One letter a dimension, always the same: N samples, I inputs, O outputs.
  *
- * Tunables: SCALAR (float, double), WIDTH lanes a vector, ROWS x COLUMNS vectors a tile.
+ * Tunables: SCALAR (float, double) with MASK, the integer of its size; WIDTH lanes a vector; ROWS x COLUMNS vectors
+ * a tile; LOCAL_SIZE work-items a group; MULTIPLY_ADD(a, b, c).
  */
 #ifndef SCALAR
 #define SCALAR float
+#endif
+#ifndef MASK
 #define MASK int
 #endif
 #ifndef WIDTH
@@ -89,7 +92,6 @@ typedef struct {
     int samples;            /* rows of X in this run */
     int batch_size;         /* rows of a step; also the rows of every tensor in the workspace */
     int steps;              /* steps of one epoch */
-    int features;           /* columns of X */
     int target_columns;     /* columns of Y; 1 with class_codes */
     int class_codes;        /* 1: Y holds the index of the class */
     int ordered;            /* 1: rows are taken in the order of `order` */
@@ -155,6 +157,14 @@ static inline Step make_step(STEP_ARGUMENTS, int number) {
     if (control[0]) return;                                                                       \
     const Step step = make_step(STEP_NAMES, get_global_id(1))
 
+/* A kernel of one stage, a tile a work-item. */
+#define TILE_KERNEL(NAME)                                                                         \
+KERNEL NAME(STEP_ARGUMENTS, int stage) {                                                     \
+    BEGIN_STEP;                                                                                   \
+    const int tile = get_global_id(0);                                                            \
+    if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
+}
+
 /* A vector at any scalar's address. PoCL 3.0 makes vload a call, which costs every register. */
 typedef real unaligned_real __attribute__((aligned(sizeof(scalar))));
 static inline real load(const global scalar *p) { return *(const global unaligned_real *)p; }
@@ -172,6 +182,11 @@ static inline int panel_width(int column, int columns) {
 static inline size_t panel_index(int row, int column, int rows, int columns) {
     const int begin = column / PANEL * PANEL;
     return (size_t)begin * rows + (size_t)row * panel_width(column, columns) + (column - begin);
+}
+
+/* Where vector j (of WIDTH columns) of a row begins in a tensor of `columns` columns. */
+static inline size_t row_vector(int row, int j, int batch, int columns) {
+    return panel_index(row, j * WIDTH, batch, columns);
 }
 
 /* The row of X that is row n of the step. */

@@ -179,13 +179,6 @@ TILE_FUNCTION dense_update_tile(const Step *step, const global Stage *stage, int
     }
 }
 
-#define TILE_KERNEL(NAME)                                                                         \
-KERNEL NAME(STEP_ARGUMENTS, int stage) {                                                     \
-    BEGIN_STEP;                                                                                   \
-    const int tile = get_global_id(0);                                                            \
-    if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
-}
-
 /* Independent stages share a launch, their tiles one after the other. The stage is the same for all
  * work-items of a group at any time: Intel's compiler miscompiles a stage that differs among them. */
 #define TILE_KERNEL_OF_MANY(NAME)                                                                 \

@@ -87,12 +87,12 @@ static inline void reduce_epoch(const global Run *run, const global scalar *loss
 }
 
 /* The launch's offset is the epoch. */
-KERNEL order_samples(STEP_ARGUMENTS, int stage) {
+KERNEL order_samples(STEP_ARGUMENTS) {
     if (control[0] || get_global_id(0) >= run->shuffle_side) return;
     order_row(run, order, get_global_id(0), get_global_id(1));
 }
 
-KERNEL weigh_steps(STEP_ARGUMENTS, int stage) {
+KERNEL weigh_steps(STEP_ARGUMENTS) {
     if (control[0] || get_global_id(0) >= run->steps) return;
     weigh_step(run, sample_weight, order, losses, get_global_id(0));
 }

@@ -3,8 +3,8 @@
  * Partial sums per tile go to the step's losses as pairs (loss, correct predictions), both weighted.
  * The gradient is weighted too, but not yet divided by the sum of the weights: the weights'
  * gradient does that once a tile. constants: [scale, threshold, hyper-parameters...], where scale averages over
- * outputs and threshold separates two classes (NaN: one class of many, the largest output). The result is the gradient before the activation that
- * made the values.
+ * outputs and threshold separates two classes (NaN: one class of many, the largest output). The result is the
+ * gradient before the activation that made the values.
  */
 
 /* The targets of WIDTH columns of one row. */
@@ -42,10 +42,10 @@ TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage,
             const real gradient = loss_gradient(stage->code, y, t, p + 2) * (weight * scale)
                                   * activation_derivative(stage->activation, x, y,
                                                           step->constants + stage->activation_constants);
-            store(inside ? gradient : (real)0, step->workspace + stage->target + at);
             maxima = LARGER(maxima, (inside ? y : (real)(-INFINITY)));
             target_maxima = LARGER(target_maxima, (inside && t > (scalar)0.5 ? y : (real)(-INFINITY)));
-            /* A row without weight does not count, even where its loss is not finite. */
+            /* A row without weight does not count, even where its loss or gradient is not finite. */
+            store(inside && weight != 0 ? gradient : (real)0, step->workspace + stage->target + at);
             if (weight != 0) {
                 total += inside ? loss_value(stage->code, y, t, p + 2) * (weight * scale) : (real)0;
                 total_correct += inside && ((y > threshold) == (t > (scalar)0.5)) ? (real)(weight / columns) : (real)0;
@@ -105,7 +105,7 @@ TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int
             const real gradient = (load(target + at) * scale - load_target(step, row, j * WIDTH) * weight)
                                   * activation_derivative(stage->activation, x, y,
                                                           step->constants + stage->activation_constants);
-            store(LANES < columns - j * WIDTH ? gradient : (real)0, target + at);
+            store(LANES < columns - j * WIDTH && weight != 0 ? gradient : (real)0, target + at);
         }
         if (weight != 0) {
             total += weight * loss;

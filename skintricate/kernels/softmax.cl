@@ -4,11 +4,6 @@
  * backward  dx_j = y_j (dy_j - sum_k dy_k y_k)
  */
 
-/* Where vector j (of WIDTH columns) of a row begins in a tensor of `columns` columns. */
-static inline size_t row_vector(int row, int j, int batch, int columns) {
-    return panel_index(row, j * WIDTH, batch, columns);
-}
-
 static inline real load_row(const Step *step, const global Stage *stage, int n, int j) {
     if (stage->source >= 0)
         return load(step->workspace + stage->source + row_vector(n, j, step->run->batch_size, stage->outputs));
@@ -42,11 +37,13 @@ TILE_FUNCTION softmax_backward_tile(const Step *step, const global Stage *stage,
         scalar projection = 0;
         for (int j = 0; j < vectors; j++) {
             const size_t at = row_vector(n, j, batch, columns);
-            projection += lane_sum(load(step->workspace + stage->gradient + at) * load(step->workspace + stage->value + at));
+            const real y = load(step->workspace + stage->value + at);
+            projection += lane_sum(load(step->workspace + stage->gradient + at) * y);
         }
         for (int j = 0; j < vectors; j++) {
             const size_t at = row_vector(n, j, batch, columns);
-            store(load(step->workspace + stage->value + at) * (load(step->workspace + stage->gradient + at) - projection),
+            const real y = load(step->workspace + stage->value + at);
+            store(y * (load(step->workspace + stage->gradient + at) - projection),
                   step->workspace + stage->target + at);
         }
     }

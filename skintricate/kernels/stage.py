@@ -52,7 +52,6 @@ RUN = np.dtype(
             "samples",
             "batch_size",
             "steps",
-            "features",
             "target_columns",
             "class_codes",
             "ordered",

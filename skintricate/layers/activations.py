@@ -42,7 +42,7 @@ class ELU(Activation):
         Positive.
     """
 
-    value = "x > 0 ? x : alpha * expm1(fmin(x, (real)0))"
+    value = "x > 0 ? x : alpha * expm1(x > 0 ? (real)0 : x)"
     derivative = "y > 0 ? (real)1 : y + alpha"
     hyper_parameters = ("alpha",)
 

@@ -27,7 +27,14 @@ class Layer(Configurable):
     ``lowering`` is the plan under construction (``skintricate.training.lowering``), ``x`` and ``y`` the tensors of
     the layer's input and output there. A gradient of a tensor is the derivative of the loss with respect to its
     values *before* the activation that was fused into making it.
+
+    Attributes
+    ----------
+    takes_activation : bool
+        Whether ``forward`` computes an activation that follows, given as its third argument.
     """
+
+    takes_activation = False
 
     def output_shape(self, input_shape):
         """Return the shape of one sample after the layer.

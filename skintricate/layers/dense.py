@@ -80,6 +80,6 @@ class Dense(Layer):
             saved=x.saved,
             code=x.code,
             constants=x.constants,
-            weights=weights.transposed_offset(),
+            weights=weights.use_transpose(),
         )
         return target

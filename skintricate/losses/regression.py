@@ -69,10 +69,10 @@ class Poisson(Loss):
     """Negative log-likelihood of counts, but for a constant: ``y - t log(y)``.
 
     After an ``Exponential`` output it is computed from the logarithm ``x`` of the rate: ``exp(x) - t x``.
-    After any other layer rates are cut off at 1e-7.
+    After any other layer rates are cut off at 1e-7; below it the gradient is the one at the cut, so that they return.
     """
 
-    value = "y - t * log(fmax(y, (real)1e-7))"
+    value = "fmax(y, (real)1e-7) - t * log(fmax(y, (real)1e-7))"
     gradient = "1 - t / fmax(y, (real)1e-7)"
     link_name = "Exponential"
     link_value = "exp(y) - t * y"

@@ -73,12 +73,20 @@ class Optimizer(Configurable):
         """
         return {}
 
-    def scalar_table(self, first_step, n_steps, steps_per_epoch):
-        """Return the scalars of ``n_steps`` steps as an array of shape ``(n_steps, n_scalars)``, float64."""
-        step = np.arange(first_step, first_step + n_steps, dtype=float)
+    def scalar_table(self, first_step, epochs):
+        """Return the scalars of steps as an array of shape ``(n_steps, n_scalars)``, float64.
+
+        Parameters
+        ----------
+        first_step : int
+            Steps taken before.
+        epochs : ndarray of shape (n_steps,)
+            When each step happens, in epochs since training began.
+        """
+        n_steps = len(epochs)
         rate = self.learning_rate
-        rate = rate(step / steps_per_epoch) if isinstance(rate, Schedule) else np.full(n_steps, float(rate))
-        values = self.scalars(step + 1, rate)
+        rate = rate(epochs) if isinstance(rate, Schedule) else np.full(n_steps, float(rate))
+        values = self.scalars(first_step + np.arange(1.0, n_steps + 1), rate)
         if not self.scalar_names:
             return np.empty((n_steps, 0))
         return np.column_stack([np.broadcast_to(values[name], n_steps) for name in self.scalar_names])

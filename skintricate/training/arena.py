@@ -33,7 +33,7 @@ class Arena:
         self._borrowed = []
         weakref.finalize(self, program.give_back, self._borrowed).atexit = False
         size = self.dtype.itemsize
-        self.parameters = parameters or device.buffer(plan.parameter_size * size)
+        self.parameters = device.buffer(plan.parameter_size * size) if parameters is None else parameters
         self.workspace = self._zeros(plan.workspace_size * size)
         self.scalars = device.buffer(scalars * size)
         self.losses = self._zeros(losses * size)

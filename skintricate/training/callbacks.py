@@ -13,7 +13,7 @@ class Callback(Configurable):
     ----------
     synchronous : bool
         Whether training waits after each epoch for the callback, which may then read the weights and
-        end training. Others get their epochs a little later, several at a time, and cost next to nothing.
+        end training. Others get their epochs a little later, several at a time.
     """
 
     synchronous = True
@@ -22,7 +22,7 @@ class Callback(Configurable):
         """Training of at most ``max_iter`` epochs begins."""
 
     def on_epoch_begin(self):
-        """An epoch begins; told to synchronous callbacks only."""
+        """An epoch begins; told where training waits after each epoch."""
 
     def on_step_end(self, number, loss, accuracy):
         """A step ended; reported when its epoch has ended."""
@@ -91,6 +91,7 @@ class ProgressBar(Callback):
 
     def on_fit_end(self, history):
         self._bar.close()
+        del self._bar
 
 
 class LossPlot(Callback):
@@ -124,6 +125,7 @@ class LossPlot(Callback):
     def on_fit_end(self, history):
         if self._losses:
             self._draw()
+        del self._losses, self._drawn
 
     def _draw(self):
         """Draw over the picture before."""

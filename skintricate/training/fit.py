@@ -1,5 +1,6 @@
 """The training loop: epochs until one of the reasons to stop."""
 
+import contextlib
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -96,16 +97,16 @@ def fit_network(device, dtype, network, state, data, options):
     with device_errors(device):
         trainer = make_trainer(device, dtype, network, state, data, options)
         loop = _Loop(trainer, network, state, data, options)
-        for callback in options.callbacks:
-            callback.on_fit_begin(options.max_iter)
-        try:
-            with Interrupts() as interrupts:
-                loop.run(interrupts)
-        except KeyboardInterrupt:
-            loop.history.stopped_by = "interrupted"
-        finally:
+        with contextlib.ExitStack() as begun:
             for callback in options.callbacks:
-                callback.on_fit_end(loop.history)
+                callback.on_fit_begin(options.max_iter)
+                begun.callback(callback.on_fit_end, loop.history)
+            loop.history.stopped_by = "error"
+            try:
+                with Interrupts() as interrupts:
+                    loop.run(interrupts)
+            except KeyboardInterrupt:
+                loop.history.stopped_by = "interrupted"
         _check_weights(trainer.read_state(best=options.early_stopping))
         return loop.history
 

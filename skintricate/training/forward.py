@@ -32,7 +32,8 @@ class Forward:
     def __init__(self, device, dtype, network, n_features, state=None, parameters=None):
         self.device, self.dtype = device, np.dtype(dtype)
         self._network, self._n_features = network, n_features
-        self._program = program_for(device, dtype, network)
+        with device_errors(device):
+            self._program = program_for(device, dtype, network)
         self._lock = threading.Lock()
         self._passes = {}
         self._parameters = parameters
@@ -113,9 +114,7 @@ class _Pass:
         """Return the chosen tensors for up to ``capacity`` rows."""
         device, rows = self._device, len(X)
         if rows != self._rows:
-            self._arena.write_run(
-                samples=rows, batch_size=self.capacity, steps=1, features=self._n_features, partials=2
-            )
+            self._arena.write_run(samples=rows, batch_size=self.capacity, steps=1, partials=2)
             self._rows = rows
         write_rows(device, self._X, X)
         for launch in self._launchers:

@@ -71,7 +71,8 @@ class _Pair(Halting):
         self.second = second
 
     def __repr__(self):
-        return f"{self.first!r} {self.sign} {self.second!r}"
+        parts = (f"({part!r})" if isinstance(part, _Pair) else repr(part) for part in (self.first, self.second))
+        return f" {self.sign} ".join(parts)
 
 
 class Both(_Pair):

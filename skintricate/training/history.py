@@ -44,8 +44,8 @@ class History:
     Attributes
     ----------
     stopped_by : str
-        Why training ended: ``"max_iter"``, ``"no improvement"``, ``"halting condition"``, ``"callback"`` or
-        ``"interrupted"``.
+        Why training ended: ``"max_iter"``, ``"no improvement"``, ``"halting condition"``, ``"callback"``,
+        ``"interrupted"`` or ``"error"``.
     """
 
     def __init__(self):

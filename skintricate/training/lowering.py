@@ -61,7 +61,7 @@ class Weights:
     columns: int
     has_bias: bool
     offset: int
-    _transposed: int
+    transposed: int = 0
     transposed_used: bool = False
 
     @property
@@ -69,10 +69,10 @@ class Weights:
         """Rows without the bias."""
         return self.rows - self.has_bias
 
-    def transposed_offset(self):
+    def use_transpose(self):
         """Return the offset of the transpose, which is kept up to date from now on."""
         self.transposed_used = True
-        return self._transposed
+        return self.transposed
 
 
 @dataclass
@@ -180,7 +180,7 @@ class Lowering:
         while position < len(layers):
             layer = layers[position]
             following = layers[position + 1] if position + 1 < len(layers) else None
-            if self._fused and getattr(layer, "takes_activation", False) and isinstance(following, Activation):
+            if self._fused and layer.takes_activation and isinstance(following, Activation):
                 y = layer.forward(self, x, following)
                 self.plan.tensors += [y, y]
                 position += 2
@@ -320,7 +320,7 @@ class Lowering:
             tiles = self._weight_tiles(weights)
             shared = {
                 "weights": weights.offset,
-                "transposed": weights.transposed_offset() if weights.transposed_used else -1,
+                "transposed": weights.transposed if weights.transposed_used else -1,
                 "code": code,
             }
             target = -1
@@ -379,7 +379,7 @@ class Lowering:
             if parameters:
                 rows, columns = parameters[0].shape
                 has_bias = len(parameters) > 1
-                weights = Weights(rows + has_bias, columns, has_bias, offset, 0)
+                weights = Weights(rows + has_bias, columns, has_bias, offset)
                 offset += weights.rows * self._layout.padded(columns)
                 self._weights[id(layer)] = weights
                 transposed.append(weights)
@@ -387,7 +387,7 @@ class Lowering:
         self.plan.parameter_count = offset
         offset *= 1 + n_states
         for weights in transposed:
-            weights._transposed = offset
+            weights.transposed = offset
             offset += weights.columns * self._layout.padded(weights.inputs)
         self.plan.parameter_size = offset
 

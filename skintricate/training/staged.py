@@ -1,4 +1,4 @@
-"""The staged schedule: a launch for every stage of every step.
+"""The staged schedule: a launch for every stage, or several, of every step.
 
 It runs on any device and is the reference for the other schedules. Launches are queued without
 waiting; what changes from step to step, its number, travels as the launch's global offset.
@@ -32,9 +32,9 @@ class Staged:
         self._step = arena.step_launchers()
         self._begin = []
         if shuffle:
-            self._begin.append(arena.launcher("order_samples", shuffle_side(n_samples), 0))
+            self._begin.append(arena.launcher("order_samples", shuffle_side(n_samples)))
         if weighted:
-            self._begin.append(arena.launcher("weigh_steps", steps, 0))
+            self._begin.append(arena.launcher("weigh_steps", steps))
         self._finish = arena.launcher("finish_epoch", 1, capacity)
         self._chunk = 1
         self.interrupts = Interrupts()

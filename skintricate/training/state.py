@@ -71,7 +71,7 @@ class NetworkState:
                 begin = place.offset + number * plan.parameter_count
                 layout.pack(matrix, flat[begin : begin + size])
             if place.transposed_used:
-                begin = place.transposed_offset()
+                begin = place.transposed
                 end = begin + place.columns * layout.padded(place.inputs)
                 layout.pack(weights[: place.inputs].T, flat[begin:end])
         return flat

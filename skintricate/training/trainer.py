@@ -54,8 +54,8 @@ def make_trainer(device, dtype, network, state, data, options):
     step_bytes = batch_bytes + (plan.partials + 3 + len(options.optimizer.scalar_names)) * size
     budget.require(fixed + step_bytes, f"The network with one batch of {batch_size} samples", remedy)
     steps = -(-len(data) // batch_size)
-    largest_row = max(data.n_features, data.Y.shape[1], 1) * size
-    possible = min((budget.total - fixed) // step_bytes, max(1, budget.largest // (batch_size * largest_row)))
+    largest_part = max(batch_size * max(data.n_features, data.Y.shape[1]), plan.partials + 1) * size
+    possible = min((budget.total - fixed) // step_bytes, max(1, budget.largest // largest_part))
     arguments = (device, dtype, program, plan, state, data, options)
     if possible >= steps:
         return ResidentTrainer(*arguments)
@@ -117,7 +117,7 @@ class Trainer:
         if self._best is None:
             self._best = device.buffer(size)
         if self._plan.parameter_count:
-            device.cl.enqueue_copy(device.queue, self._best, self._arena.parameters, byte_count=size)
+            device.copy(self._best, self._arena.parameters, size)
 
     def read_state(self, best=False):
         """Bring weights and optimizer states to the host, and return the state."""
@@ -136,9 +136,10 @@ class Trainer:
         if flat.size:
             self.device.write(self._arena.parameters, flat)
 
-    def _write_scalars(self, n_steps, steps_per_epoch):
-        """Bring the optimizer's scalars of the next steps to the device."""
-        table = self._options.optimizer.scalar_table(self._state.step, n_steps, steps_per_epoch)
+    def _write_scalars(self, n_steps, epoch, steps_per_epoch):
+        """Bring the optimizer's scalars of the next steps to the device; ``epoch`` is where they begin."""
+        epochs = epoch + np.arange(n_steps) / steps_per_epoch
+        table = self._options.optimizer.scalar_table(self._state.step, epochs)
         if table.size:
             with np.errstate(over="ignore"):  # an infinite rate shows as divergence
                 table = np.ascontiguousarray(table, self.dtype)
@@ -150,7 +151,6 @@ class Trainer:
             samples=samples,
             batch_size=self._plan.batch_size,
             steps=steps,
-            features=self._data.n_features,
             target_columns=self._data.Y.shape[1],
             class_codes=self._data.class_codes,
             ordered=ordered,
@@ -176,11 +176,12 @@ class Trainer:
         capacity, shape = self._capacity, (epochs, steps)
         flat = self.device.read(np.empty(2 + 2 * capacity * (steps + 1), self.dtype), self._arena.history)
         loss, accuracy, step_loss, step_accuracy = np.split(flat[2:], np.cumsum([capacity, capacity, capacity * steps]))
+        # Copies, since the history keeps them and views would keep the whole buffer.
         return (
-            loss[:epochs],
-            accuracy[:epochs],
-            step_loss[: epochs * steps].reshape(shape),
-            step_accuracy[: epochs * steps].reshape(shape),
+            loss[:epochs].copy(),
+            accuracy[:epochs].copy(),
+            step_loss[: epochs * steps].reshape(shape).copy(),
+            step_accuracy[: epochs * steps].reshape(shape).copy(),
         )
 
 
@@ -189,7 +190,7 @@ class ResidentTrainer(Trainer):
 
     def __init__(self, device, dtype, program, plan, state, data, options):
         steps = -(-len(data) // plan.batch_size)
-        capacity = max(1, min(options.max_iter, LARGEST_RUN // steps))
+        capacity = 1 if options.waits_each_epoch else max(1, min(options.max_iter, LARGEST_RUN // steps))
         super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, capacity)
         self._write_all_rows()
         # One step takes all samples; their order would change the rounding alone.
@@ -218,7 +219,7 @@ class ResidentTrainer(Trainer):
         epochs = min(epochs, self._capacity, self.epochs_at_once)
         started = time.perf_counter()
         state, before = self._state, self._schedule.queued_steps
-        self._write_scalars(epochs * self._steps, self._steps)
+        self._write_scalars(epochs * self._steps, state.epoch, self._steps)
         self._arena.write_run_number(state.step)
         interrupted, self._schedule.interrupts = False, self.interrupts
         try:
@@ -275,8 +276,9 @@ class StreamedTrainer(Trainer):
             steps = -(-len(index) // batch_size)
             self._write_rows(index)
             self._write_run(len(index), steps, False, 0, state.seed)
-            self._write_scalars(steps, steps_per_epoch)
+            self._write_scalars(steps, state.epoch + begin / batch_size / steps_per_epoch, steps_per_epoch)
             self._schedule.set_steps(steps)
+            self._schedule.interrupts = self.interrupts
             self._schedule.queue_epoch(0, 0)
             loss, accuracy, step_loss, step_accuracy = self._read_history(1, steps)
             weights = self._data.sample_weight

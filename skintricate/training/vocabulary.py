@@ -27,10 +27,5 @@ def program_for(device, dtype, network, loss=None, optimizer=None):
         [type(loss)] if loss is not None else [],
         [type(optimizer)] if optimizer is not None else [],
     )
-    return _program(device, np.dtype(dtype).name, vocabulary)
-
-
-@functools.lru_cache(maxsize=64)
-def _program(device, dtype, vocabulary):
-    """Return the program of a vocabulary, put together once."""
-    return Program(device, dtype, vocabulary)
+    dtype = np.dtype(dtype).name
+    return device.once((dtype, vocabulary), lambda: Program(device, dtype, vocabulary))

@@ -138,7 +138,7 @@ def test_a_device_that_is_not_there():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_another_device(dtype):
-    devices = [f"{device.runtime}:{device.index}" for device in list_devices()]
+    devices = [f"{device.kind}:{device.index}" for device in list_devices()]
     if len(devices) < 2:
         pytest.skip("This machine has one device.")
     first, second = devices[:2]
