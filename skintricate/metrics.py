@@ -22,6 +22,8 @@ def make_metrics(metrics, data, validation):
     chosen = {}
     for metric in metrics:
         name, function = _resolve(metric)
+        if name in chosen:
+            raise ValueError(f"metrics has two of the name {name!r}; give them different names.")
         chosen[name] = _bound(function, data)
         if validation is not None:
             chosen[f"validation_{name}"] = _bound(function, validation)

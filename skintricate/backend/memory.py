@@ -72,7 +72,21 @@ def format_bytes(n_bytes):
 
 
 def _free_host_memory():
-    """Return the bytes of host memory that can still be had."""
+    """Return the bytes of host memory that can still be had, in this container too."""
+    return min(_free_in_machine(), _free_in_container())
+
+
+def _free_in_container():
+    """Return the bytes that the control group leaves, without a bound where there is none."""
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
+            return int(limit.read()) - int(used.read())
+    except (OSError, ValueError):  # no control groups, or "max"
+        return 2**62
+
+
+def _free_in_machine():
+    """Return the bytes that the kernel says are available."""
     try:
         with open("/proc/meminfo") as lines:
             for line in lines:

@@ -112,51 +112,6 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     _y_is_numeric = True
     _least_validation = 2  # R^2 of one sample is undefined
 
-    def __init__(
-        self,
-        layers=(100,),
-        *,
-        activation="relu",
-        loss="auto",
-        optimizer="adam",
-        learning_rate=None,
-        alpha=0.0,
-        batch_size="auto",
-        max_iter=200,
-        shuffle=True,
-        tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping=False,
-        validation_fraction=0.1,
-        halting_condition=None,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        device="auto",
-        dtype="float32",
-    ):
-        super().__init__(
-            layers=layers,
-            activation=activation,
-            loss=loss,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            tol=tol,
-            n_iter_no_change=n_iter_no_change,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            halting_condition=halting_condition,
-            warm_start=warm_start,
-            random_state=random_state,
-            verbose=verbose,
-            device=device,
-            dtype=dtype,
-        )
-
     def partial_fit(self, X, y, sample_weight=None):
         """Train one epoch on a chunk of the data; the optimizer's state is kept from chunk to chunk.
 
