@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse
 
 from skintricate import Model, layers, losses, optimizers
-from skintricate.backend.context import Device
+from skintricate.backend.context import Device, open_device
 from skintricate.backend.launch import Launcher
 from skintricate.kernels import Program, Tile
 from skintricate.layers import (
@@ -35,7 +35,7 @@ from skintricate.layers import (
     TanH,
 )
 from skintricate.optimizers import Adam, AdamW, CosineRate, Momentum, Nesterov, RMSprop
-from skintricate.training import lowering, resident, trainer, vocabulary
+from skintricate.training import lowering, resident, trainer
 
 # The tiles of GPUs, of CPUs with vectors of 4, 8 and 16 lanes, and of a panel of two vectors.
 TILES = {
@@ -72,7 +72,7 @@ def main():
     for tile in tiles:
         if tile is not None:
             Tile.of = staticmethod(lambda device, dtype, tile=TILES[tile]: tile_for(tile, dtype))
-            vocabulary._program.cache_clear()
+            open_device(arguments.device)._made.clear()  # programs of the tile before
         run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype)
     np.savez(
         arguments.results,
