@@ -46,7 +46,5 @@ def build_program(device, source, options):
             raise KernelBuildError(
                 f"A program did not build on {device.info} with options {' '.join(options)}:\n{error}"
             ) from error
-    if device.info.runtime != "pocl":
-        # PoCL keeps compiled kernels in a cache of its own; its binaries hold none before a launch.
-        cache.write_binary(key, program.get_info(cl.program_info.BINARIES)[0])
+    cache.write_binary(key, program.get_info(cl.program_info.BINARIES)[0])
     return program
