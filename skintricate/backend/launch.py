@@ -2,6 +2,8 @@
 
 import contextlib
 
+import numpy as np
+
 from skintricate.backend.context import forget_device
 from skintricate.exceptions import DeviceError
 
@@ -25,9 +27,11 @@ class Launcher:
         self._global = (-(-work_items // local_size) * local_size, 1)
         self._local = (local_size, 1)
 
-    def set_argument(self, index, value):
-        """Change one argument for the launches queued from now on."""
-        self._kernel.set_arg(index, value)
+    def set_last_arguments(self, *numbers):
+        """Change the last int arguments for the launches queued from now on."""
+        first = self._kernel.num_args - len(numbers)
+        for index, number in enumerate(numbers, first):
+            self._kernel.set_arg(index, np.int32(number))
 
     def __call__(self, queue, number):
         """Queue the kernel; ``number`` reaches it as the offset of its second dimension."""

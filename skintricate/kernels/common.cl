@@ -48,6 +48,10 @@
 #define TILE_FUNCTION static inline void
 #endif
 
+/* The larger and the smaller of two numbers, lane by lane; PoCL 3.0 makes calls of min, max and fmax. */
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define SMALLER(a, b) ((a) < (b) ? (a) : (b))
+
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 
@@ -67,7 +71,7 @@ typedef JOIN(MASK, WIDTH) mask;
 
 /* One stage of a step; skintricate/kernels/stage.py writes these rows. Offsets count scalars. */
 typedef struct {
-    int kind;           /* of the kernels that take blocks of rows, see rows.cl */
+    int kind;           /* which kernel, see rows.cl */
     int tiles;          /* how many tiles the stage has */
     int inputs;         /* I: columns of the left operand */
     int outputs;        /* O: columns of the result */
@@ -83,6 +87,10 @@ typedef struct {
     int constants;      /* hyper-parameters of that code */
     int activation;     /* activation that made the values a loss is taken of */
     int activation_constants;
+    int rows_begin;     /* rows of the batch that a gradient of weights sums over */
+    int rows_end;
+    int parts;          /* how many such sums are added up, from `source`, and from one to the next */
+    int part_stride;
     int losses;         /* column of the partial losses that this stage writes first, or -1 */
     int id;             /* distinguishes random streams */
 } Stage;
@@ -147,7 +155,7 @@ static inline Step make_step(STEP_ARGUMENTS, int number) {
     step.run = run;
     step.number = run->first_step + number;
     step.first = epoch_step * run->batch_size;
-    step.rows = min(run->batch_size, run->samples - step.first);
+    step.rows = SMALLER(run->batch_size, run->samples - step.first);
     step.weight = run->weighted ? step.losses[-1] : (scalar)step.rows;
     return step;
 }
@@ -175,7 +183,7 @@ static inline void store_private(real x, scalar *p) { *(unaligned_real *)p = x; 
 /* Columns of the panel that holds `column`, padding included. */
 static inline int panel_width(int column, int columns) {
     const int begin = column / PANEL * PANEL;
-    return min(PANEL, (columns - begin + WIDTH - 1) / WIDTH * WIDTH);
+    return SMALLER(PANEL, (columns - begin + WIDTH - 1) / WIDTH * WIDTH);
 }
 
 /* Where element (row, column) of a matrix in panels of `rows` rows lies. */
@@ -198,9 +206,6 @@ static inline size_t sample_row(const Step *step, int n) {
 static inline real without_padding(real x, int columns) {
     return columns < WIDTH ? (LANES < columns ? x : (real)0) : x;
 }
-
-/* The larger of two numbers, lane by lane; PoCL 3.0 makes fmax a call. */
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
 /* Sum of the lanes, in a fixed order. */
 static inline scalar lane_sum(real x) {

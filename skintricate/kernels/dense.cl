@@ -8,24 +8,19 @@
  * the right operand's panel stays in cache.
  */
 
-/* The sum over the left operand's columns: tile += left[n0 .. n0 + ROWS] times the panel b. */
+/* The sum over the left operand's columns: tile += left[n0 .. n0 + ROWS] times the panel b. Rows past the last repeat
+ * it, and are not stored. */
 static inline void multiply_rows(const Step *step, const global Stage *stage, int n0, const global scalar *b,
                                  int vectors, real *tile) {
-    const int batch = step->run->batch_size, last = step->rows - 1;
-    const global scalar *a[ROWS];
+    const int batch = step->run->batch_size, last = step->rows - 1, k = stage->inputs;
+    size_t row[ROWS];
     if (stage->source < 0) {
-        for (int r = 0; r < ROWS; r++)
-            a[r] = step->X + sample_row(step, min(n0 + r, last)) * stage->inputs;
-        multiply(vectors, a, b, stage->inputs, tile);
-        return;
-    }
-    const global scalar *left = step->workspace + stage->source;
-    for (int k = 0; k < stage->inputs; k += PANEL) {
-        const int width = panel_width(k, stage->inputs), count = min(PANEL, stage->inputs - k);
-        for (int r = 0; r < ROWS; r++)
-            a[r] = left + (size_t)k * batch + min(n0 + r, last) * width;
-        multiply(vectors, a, b, count, tile);
-        b += (size_t)count * vectors * WIDTH;
+        for (int r = 0; r < ROWS; r++) row[r] = sample_row(step, SMALLER(n0 + r, last));
+        multiply(vectors, step->X, row, k, k, k, batch, b, tile);
+    } else {
+        for (int r = 0; r < ROWS; r++) row[r] = SMALLER(n0 + r, last);
+        const int padded = (k + WIDTH - 1) / WIDTH * WIDTH;
+        multiply(vectors, step->workspace + stage->source, row, k, PANEL, padded, batch, b, tile);
     }
 }
 
@@ -43,7 +38,7 @@ TILE_FUNCTION dense_forward_tile(const Step *step, const global Stage *stage, in
             tile[r * vectors + j] = stage->bias ? load(b + (size_t)stage->inputs * width + j * WIDTH) : (real)0;
     multiply_rows(step, stage, n0, b, vectors, tile);
 
-    const int count = min(ROWS, step->rows - n0) * vectors;
+    const int count = SMALLER(ROWS, step->rows - n0) * vectors;
     const size_t at = (size_t)o0 * batch + (size_t)n0 * width;
     const global scalar *p = step->constants + stage->constants;
     for (int i = 0; i < count; i++) {
@@ -63,7 +58,7 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
     for (int i = 0; i < ROWS * vectors; i++) tile[i] = 0;
     multiply_rows(step, stage, n0, b, vectors, tile);
 
-    const int count = min(ROWS, step->rows - n0) * vectors;
+    const int count = SMALLER(ROWS, step->rows - n0) * vectors;
     const size_t at = (size_t)o0 * batch + (size_t)n0 * width;
     const global scalar *p = step->constants + stage->constants;
     for (int i = 0; i < count; i++) {
@@ -98,69 +93,110 @@ static inline scalar update_row(const Step *step, const global Stage *stage, int
             global scalar *t = step->parameters + stage->transposed
                                + panel_index(o0 + j * WIDTH, row, stage->outputs, stage->inputs);
             const int stride = panel_width(row, stage->inputs);
-            for (int o = 0; o < min(left, WIDTH); o++) t[(size_t)o * stride] = lanes[o];
+            for (int o = 0; o < SMALLER(left, WIDTH); o++) t[(size_t)o * stride] = lanes[o];
         }
     }
     return squares;
 }
 
-/* The gradient of the tile's rows of W, without the penalty, before the division by the step's weight. */
+/* The sum over rows [rows_begin, rows_end) of the batch: ROWS rows of the gradient of W, without the penalty, before the
+ * division by the step's weight. */
 static inline void weight_gradient(const Step *step, const global Stage *stage, int i0, int o0, int vectors,
                                    real *tile) {
-    const int batch = step->run->batch_size;
-    const global scalar *dz = step->workspace + stage->gradient + (size_t)o0 * batch;
+    const int batch = step->run->batch_size, begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
+    const global scalar *dz = step->workspace + stage->gradient + (size_t)o0 * batch
+                              + (size_t)begin * vectors * WIDTH;
     if (i0 >= stage->inputs) { /* the bias: sum over the rows */
         for (int j = 0; j < vectors; j++) tile[j] = 0;
-        for (int n = 0; n < step->rows; n++)
-            for (int j = 0; j < vectors; j++) tile[j] += load(dz + ((size_t)n * vectors + j) * WIDTH);
+        for (int n = begin; n < end; n++, dz += vectors * WIDTH)
+            for (int j = 0; j < vectors; j++) tile[j] += load(dz + j * WIDTH);
     } else if (stage->source < 0) {
         const bool ordered = step->run->ordered;
-        const global scalar *x = step->X + i0 + (ordered ? 0 : (size_t)step->first * stage->inputs);
-        multiply_transposed(vectors, x, ordered ? step->order + step->first : 0, stage->inputs, dz, step->rows, tile);
+        const int first = step->first + begin;
+        const global scalar *x = step->X + i0 + (ordered ? 0 : (size_t)first * stage->inputs);
+        multiply_transposed(vectors, x, ordered ? step->order + first : 0, stage->inputs, dz, end - begin, tile);
     } else {
-        const int width = panel_width(i0, stage->inputs), begin = i0 / PANEL * PANEL;
-        const global scalar *x = step->workspace + stage->source + (size_t)begin * batch + (i0 - begin);
-        multiply_transposed(vectors, x, 0, width, dz, step->rows, tile);
+        const int width = panel_width(i0, stage->inputs), panel = i0 / PANEL * PANEL;
+        const global scalar *x = step->workspace + stage->source + (size_t)panel * batch + (size_t)begin * width;
+        multiply_transposed(vectors, x + i0 - panel, 0, width, dz, end - begin, tile);
     }
 }
 
-/* Tiles: ROWS rows of W each, the bias a tile of its own at the end of every panel.
- * constants: [alpha, store]; with `store` the gradient goes to the workspace at `target` for clipping. */
-TILE_FUNCTION dense_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
-    const int row_tiles = (stage->inputs + ROWS - 1) / ROWS + stage->bias;
-    const int t = tile_number % row_tiles, o0 = tile_number / row_tiles * PANEL;
-    const bool is_bias = stage->bias && t == row_tiles - 1;
-    const int i0 = is_bias ? stage->inputs : t * ROWS;
-    const int rows = is_bias ? 1 : min(ROWS, stage->inputs - i0);
-    const int width = panel_width(o0, stage->outputs), vectors = width / WIDTH;
-    const int weight_rows = stage->inputs + stage->bias;
+/* A tile of W: rows [row, row + rows), the bias a tile of its own at the end of every panel. */
+typedef struct {
+    int row, rows, o0, width, vectors;
+    bool is_bias;
+    size_t at;
+} WeightTile;
+
+static inline WeightTile weight_tile(const global Stage *stage, int tile_number) {
+    const int row_tiles = (stage->inputs + ROWS - 1) / ROWS + stage->bias, t = tile_number % row_tiles;
+    WeightTile w;
+    w.o0 = tile_number / row_tiles * PANEL;
+    w.is_bias = stage->bias && t == row_tiles - 1;
+    w.row = w.is_bias ? stage->inputs : t * ROWS;
+    w.rows = w.is_bias ? 1 : SMALLER(ROWS, stage->inputs - w.row);
+    w.width = panel_width(w.o0, stage->outputs);
+    w.vectors = w.width / WIDTH;
+    w.at = (size_t)w.o0 * (stage->inputs + stage->bias) + (size_t)w.row * w.width;
+    return w;
+}
+
+/* What follows the sum over the rows: penalty, division by the step's weight, then the update, or with `target` the
+ * gradient and its squared norm are stored for clipping. constants: [alpha]. */
+static inline void apply_gradient(const Step *step, const global Stage *stage, WeightTile w, int tile_number,
+                                  real *tile) {
     const scalar alpha = step->constants[stage->constants];
     const scalar scale = step->weight > 0 ? 1 / step->weight : 0;
-
-    real tile[ROWS * COLUMNS];
-    weight_gradient(step, stage, i0, o0, vectors, tile);
-    const size_t at = (size_t)o0 * weight_rows + (size_t)i0 * width;
-    for (int i = 0; i < rows * vectors; i++) {
-        const real penalty = is_bias ? (real)0 : alpha * load(step->parameters + stage->weights + at + i * WIDTH);
+    const int count = w.rows * w.vectors;
+    const global scalar *weights = step->parameters + stage->weights + w.at;
+    for (int i = 0; i < count; i++) {
+        const real penalty = w.is_bias ? (real)0 : alpha * load(weights + i * WIDTH);
         tile[i] = (tile[i] + penalty) * scale;
     }
     scalar squares = 0;
     if (stage->target >= 0) {
         scalar norm = 0;
-        for (int i = 0; i < rows * vectors; i++) {
-            store(tile[i], step->workspace + stage->target + at + i * WIDTH);
+        for (int i = 0; i < count; i++) {
+            store(tile[i], step->workspace + stage->target + w.at + i * WIDTH);
             norm += lane_sum(tile[i] * tile[i]);
-            const real w = load(step->parameters + stage->weights + at + i * WIDTH);
-            if (!is_bias) squares += lane_sum(w * w);
+            const real v = load(weights + i * WIDTH);
+            if (!w.is_bias) squares += lane_sum(v * v);
         }
         step->workspace[stage->value + tile_number] = norm;
     } else {
-        for (int r = 0; r < rows; r++) squares += update_row(step, stage, i0 + r, o0, vectors, tile + r * vectors);
+        for (int r = 0; r < w.rows; r++)
+            squares += update_row(step, stage, w.row + r, w.o0, w.vectors, tile + r * w.vectors);
     }
     if (stage->losses >= 0) {
         step->losses[stage->losses + 2 * tile_number] = alpha * squares / 2;
         step->losses[stage->losses + 2 * tile_number + 1] = 0;
     }
+}
+
+/* Where a batch is cut into parts, each part's sum is stored at `target`, to be added up. */
+TILE_FUNCTION dense_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const WeightTile w = weight_tile(stage, tile_number);
+    real tile[ROWS * COLUMNS];
+    weight_gradient(step, stage, w.row, w.o0, w.vectors, tile);
+    if (stage->parts > 1) {
+        for (int i = 0; i < w.rows * w.vectors; i++)
+            store(tile[i], step->workspace + stage->target + w.at + i * WIDTH);
+    } else {
+        apply_gradient(step, stage, w, tile_number, tile);
+    }
+}
+
+/* Add up the sums of the parts of a batch, in their order. */
+TILE_FUNCTION dense_add_parts_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const WeightTile w = weight_tile(stage, tile_number);
+    const global scalar *part = step->workspace + stage->source + w.at;
+    real tile[ROWS * COLUMNS];
+    for (int i = 0; i < w.rows * w.vectors; i++) {
+        tile[i] = load(part + i * WIDTH);
+        for (int k = 1; k < stage->parts; k++) tile[i] += load(part + (size_t)k * stage->part_stride + i * WIDTH);
+    }
+    apply_gradient(step, stage, w, tile_number, tile);
 }
 
 /* Update a tile of weights from its stored gradient at `source`, times the clipping factor at `value`. */
@@ -170,7 +206,7 @@ TILE_FUNCTION dense_update_tile(const Step *step, const global Stage *stage, int
     const int i0 = tile_number % row_tiles * ROWS, o0 = tile_number / row_tiles * PANEL;
     const int width = panel_width(o0, stage->outputs), vectors = width / WIDTH;
     const scalar factor = step->workspace[stage->value];
-    for (int row = i0; row < min(i0 + ROWS, weight_rows); row++) {
+    for (int row = i0; row < SMALLER(i0 + ROWS, weight_rows); row++) {
         const size_t at = (size_t)o0 * weight_rows + (size_t)row * width;
         real gradient[COLUMNS];
         for (int j = 0; j < vectors; j++)
@@ -195,4 +231,5 @@ KERNEL NAME(STEP_ARGUMENTS, int stage, int stage_end) {                         
 TILE_KERNEL(dense_forward)
 TILE_KERNEL(dense_backward_input)
 TILE_KERNEL_OF_MANY(dense_backward_weights)
+TILE_KERNEL_OF_MANY(dense_add_parts)
 TILE_KERNEL_OF_MANY(dense_update)

@@ -15,7 +15,7 @@ static inline Block block_of(const Step *step, const global Stage *stage, int ti
     Block block;
     block.n0 = tile_number % row_tiles * ROWS;
     block.o0 = tile_number / row_tiles * PANEL;
-    block.rows = min(ROWS, step->rows - block.n0);
+    block.rows = SMALLER(ROWS, step->rows - block.n0);
     block.width = panel_width(block.o0, stage->outputs);
     block.at = (size_t)block.o0 * batch + (size_t)block.n0 * block.width;
     return block;

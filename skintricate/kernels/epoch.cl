@@ -15,7 +15,8 @@ static inline void order_row(const global Run *run, global int *order, uint row,
     const uint side = run->shuffle_side, samples = run->samples;
     const uint key = philox((uint2)(epoch, 0u), run->seed).x;
     for (uint begin = 0; begin < side && row * side + begin < samples; begin += WIDTH) {
-        const uint count = min(min(side - begin, samples - (row * side + begin)), (uint)WIDTH);
+        const uint left_in_row = SMALLER(side - begin, samples - (row * side + begin));
+        const uint count = SMALLER(left_in_row, (uint)WIDTH);
         indices left = row, right = begin + INDEX_LANES, result = 0;
         JOIN(int, WIDTH) todo = INDEX_LANES < count;
         while (any(todo)) {
@@ -40,7 +41,7 @@ static inline void order_row(const global Run *run, global int *order, uint row,
 static inline void weigh_step(const global Run *run, const global scalar *sample_weight, const global int *order,
                               global scalar *losses, int s) {
     scalar total = 0;
-    const int end = min((s + 1) * run->batch_size, run->samples);
+    const int end = SMALLER((s + 1) * run->batch_size, run->samples);
     /* fma keeps the sum in order: Intel's compiler sums in vector lanes where the rows are not gathered. */
     for (int n = s * run->batch_size; n < end; n++)
         total = fma(sample_weight[run->ordered ? order[n] : n], (scalar)1, total);
@@ -63,7 +64,7 @@ static inline void reduce_epoch(const global Run *run, const global scalar *loss
     scalar total = 0, total_correct = 0, total_weight = 0;
     for (int s = 0; s < steps; s++) {
         global const scalar *partial = losses + (size_t)s * (run->partials + 1);
-        const int rows = min(run->batch_size, run->samples - s * run->batch_size);
+        const int rows = SMALLER(run->batch_size, run->samples - s * run->batch_size);
         const scalar weight = run->weighted ? partial[0] : (scalar)rows;
         scalar loss = 0, correct = 0;
         for (int k = 0; k < run->partials; k += 2) {

@@ -29,7 +29,7 @@ TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage,
     const bool one_of_many = step->run->class_codes || isnan(threshold);
     real total = 0, total_correct = 0;
     scalar total_hits = 0;
-    for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
+    for (int n = tile_number * ROWS; n < SMALLER((tile_number + 1) * ROWS, step->rows); n++) {
         const size_t row = sample_row(step, n);
         const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
         real maxima = -INFINITY, target_maxima = -INFINITY;
@@ -63,7 +63,7 @@ TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int
     const global scalar *values = step->workspace + stage->value;
     global scalar *target = step->workspace + stage->target;
     scalar total = 0, total_correct = 0;
-    for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
+    for (int n = tile_number * ROWS; n < SMALLER((tile_number + 1) * ROWS, step->rows); n++) {
         const size_t row = sample_row(step, n);
         const scalar weight = step->run->weighted ? step->sample_weight[row] : (scalar)1;
         real maxima = -INFINITY, sums = 0, target_maxima = -INFINITY, target_sums = 0, losses = 0;

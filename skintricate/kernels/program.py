@@ -8,7 +8,7 @@ import functools
 from dataclasses import dataclass
 from importlib.resources import files
 
-from skintricate.kernels.stage import ROW_KERNELS
+from skintricate.kernels.stage import PHASE_KINDS, STAGE_KERNELS
 from skintricate.kernels.tile import Tile
 
 SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "rows", "epoch", "resident")
@@ -73,8 +73,10 @@ class Vocabulary:
 
 
 def _kinds():
-    """Return the names of the kinds of stages."""
-    return "\n".join(f"#define {name.upper()} {kind}" for kind, name in enumerate(ROW_KERNELS))
+    """Return the names of the kinds of stages and phases."""
+    return "\n".join(
+        f"#define {name.upper()} {kind}" for names in (STAGE_KERNELS, PHASE_KINDS) for kind, name in enumerate(names)
+    )
 
 
 def _update(optimizer):

@@ -1,30 +1,109 @@
-/* Whole epochs of a small network in one launch of one work-item: no launch, wait or argument a step.
+/* Many steps, whole epochs of them, in one launch: nothing is launched, set or waited for by the host between steps.
  *
- * It walks the stages that the staged schedule launches, tile by tile in the same order, so both give the
- * same bits. Stages lie as blocks of rows [0, rows_end), gradients of weights [rows_end, weights_end) and,
- * where gradients are clipped, the factor and the updates [weights_end, stages_end). The launch's offset is
- * the number of the first epoch.
+ * A step is a list of *phases*; what is in one phase is independent. A phase's work is cut into tickets, which lie in
+ * as many queues as there are work-groups. A group draws from its own queue, then from the others'; before the
+ * first ticket of a phase it waits until all phases before are finished. So whatever a group waits for has been drawn
+ * by a group that is running already: a launch ends on any number of groups, also when the device runs them one
+ * after another. Which group does a ticket changes no result; that it is mostly the same one keeps data in its cache.
+ *
+ * phases: [0, step_begin) open an epoch, [step_begin, epoch_end) make a step, [epoch_end, phase_count) close an epoch.
+ * The launch's offset is the first step; steps count from the run's beginning, epochs from training's.
  */
-KERNEL resident(STEP_ARGUMENTS, int rows_end, int weights_end, int stages_end, int capacity, int shuffle,
-                     int epochs) {
-    const int first_epoch = get_global_id(1);
-    const int row_tiles = (run->batch_size + ROWS - 1) / ROWS;
-    for (int epoch = 0; epoch < epochs && control[0] == 0; epoch++) {
-        if (shuffle)
-            for (uint row = 0; row < (uint)run->shuffle_side; row++) order_row(run, order, row, first_epoch + epoch);
-        if (run->weighted)
-            for (int s = 0; s < run->steps; s++) weigh_step(run, sample_weight, order, losses, s);
-        for (int s = 0; s < run->steps; s++) {
-            const Step step = make_step(STEP_NAMES, epoch * run->steps + s);
-            for (int block = 0; block < row_tiles; block++) row_block(&step, stages, 0, rows_end, block);
-            for (int stage = rows_end; stage < weights_end; stage++)
-                for (int tile = 0; tile < stages[stage].tiles; tile++)
-                    dense_backward_weights_tile(&step, stages + stage, tile);
-            if (weights_end == stages_end) continue;
-            clip_factor_tile(&step, stages + weights_end, 0);
-            for (int stage = weights_end + 1; stage < stages_end; stage++)
-                for (int tile = 0; tile < stages[stage].tiles; tile++) dense_update_tile(&step, stages + stage, tile);
+
+/* skintricate/kernels/stage.py writes these rows. */
+typedef struct {
+    int kind;   /* BLOCKS: a tile is a block of rows that goes through all stages; TILES: tiles of independent stages */
+    int first;  /* stages [first, end) */
+    int end;
+    int tiles;
+    int chunk;  /* tiles a ticket */
+} Phase;
+
+/* A count of finished tickets, then one of drawn tickets for each queue, cache lines apart. */
+#define LINE 32
+
+/* Draw a ticket below `end`, the first of this phase being `begin`; -1 where none is left. */
+static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
+    for (;;) {
+        const int count = *drawn, ticket = LARGER(count, begin);
+        if (ticket >= end) return -1;
+        if (atomic_cmpxchg(drawn, count, ticket + 1) == count) return ticket;
+    }
+}
+
+/* Wait until so many tickets are finished; false where training has stopped. */
+static inline bool wait_for(volatile global int *finished, int count, volatile global const int *control) {
+    while (*finished < count)
+        if (control[0]) return false;
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    return control[0] == 0;
+}
+
+/* Tiles [tile, tile_end) of stages that follow each other. */
+static inline void run_tiles(const Step *step, const global Stage *stages, const global Phase *phase, int tile,
+                             int tile_end) {
+    int stage = phase->first;
+    for (int before = 0; tile < tile_end; tile++) {
+        for (; tile - before >= stages[stage].tiles; stage++) before += stages[stage].tiles;
+        run_tile(step, stages + stage, tile - before);
+    }
+}
+
+/* The ticket's tiles of a phase. */
+static inline void run_ticket(STEP_ARGUMENTS, const Step *step, const global Phase *phase, int ticket, int capacity,
+                              int epoch, int slot) {
+    const int tile = ticket * phase->chunk, tile_end = SMALLER(tile + phase->chunk, phase->tiles);
+    switch (phase->kind) {
+    case BLOCKS:
+        for (int block = tile; block < tile_end; block++) row_block(step, stages, phase->first, phase->end, block);
+        break;
+    case TILES: run_tiles(step, stages, phase, tile, tile_end); break;
+    case ORDER:
+        for (int row = tile; row < tile_end; row++) order_row(run, order, row, epoch);
+        break;
+    case WEIGH:
+        for (int s = tile; s < tile_end; s++) weigh_step(run, sample_weight, order, losses, s);
+        break;
+    case FINISH: reduce_epoch(run, losses, history, control, slot, capacity); break;
+    }
+}
+
+KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *tickets, int step_begin, int epoch_end,
+                int phase_count, int capacity, int first_epoch, int steps) {
+    const int first = get_global_id(1), group = get_group_id(0), groups = get_num_groups(0);
+    int finished = 0, drawn = 0;
+    for (int number = first; number < first + steps; number++) {
+        const int epoch_step = number % run->steps, slot = number / run->steps;
+        const int phase_end = epoch_step == run->steps - 1 ? phase_count : epoch_end;
+        Step step = make_step(STEP_NAMES, number);
+        for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
+            const global Phase *phase = phases + p;
+            const int count = (phase->tiles + phase->chunk - 1) / phase->chunk, share = (count + groups - 1) / groups;
+            if (groups == 1) {
+                if (control[0]) return;
+                if (run->weighted) step.weight = step.losses[-1];
+                for (int ticket = 0; ticket < count; ticket++)
+                    run_ticket(STEP_NAMES, &step, phase, ticket, capacity, first_epoch + slot, slot);
+                continue;
+            }
+            int done = 0;
+            for (int turn = 0; turn < groups; turn++) {
+                const int queue = (group + turn) % groups, begin = queue * share;
+                const int end = drawn + SMALLER(share, count - begin);
+                int ticket;
+                while ((ticket = draw_ticket(tickets + LINE * (1 + queue), drawn, end)) >= 0) {
+                    if (done++ == 0 && !wait_for(tickets, finished, control)) return;
+                    /* Known only after the phase that weighs the steps. */
+                    if (run->weighted) step.weight = step.losses[-1];
+                    run_ticket(STEP_NAMES, &step, phase, begin + ticket - drawn, capacity, first_epoch + slot, slot);
+                }
+            }
+            if (done > 0) {
+                mem_fence(CLK_GLOBAL_MEM_FENCE);
+                atomic_add(tickets, done);
+            }
+            finished += count;
+            drawn += share;
         }
-        reduce_epoch(run, losses, history, control, epoch, capacity);
     }
 }

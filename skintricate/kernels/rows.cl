@@ -2,25 +2,31 @@
  * all tensors. Rows do not depend on each other until the weights' gradients, so a step of any depth
  * is two launches. It pays while the weights stay in a core's cache; the lowering decides.
  */
+
+/* A tile of a stage of any kind. */
+static inline void run_tile(const Step *step, const global Stage *stage, int tile) {
+    switch (stage->kind) {
+    case DENSE_FORWARD: dense_forward_tile(step, stage, tile); break;
+    case DENSE_BACKWARD_INPUT: dense_backward_input_tile(step, stage, tile); break;
+    case LOSS_SOFTMAX: loss_softmax_tile(step, stage, tile); break;
+    case LOSS_ELEMENTWISE: loss_elementwise_tile(step, stage, tile); break;
+    case ACTIVATION_FORWARD: activation_forward_tile(step, stage, tile); break;
+    case ACTIVATION_BACKWARD: activation_backward_tile(step, stage, tile); break;
+    case DROPOUT_FORWARD: dropout_forward_tile(step, stage, tile); break;
+    case DROPOUT_BACKWARD: dropout_backward_tile(step, stage, tile); break;
+    case SOFTMAX_FORWARD: softmax_forward_tile(step, stage, tile); break;
+    case SOFTMAX_BACKWARD: softmax_backward_tile(step, stage, tile); break;
+    case DENSE_BACKWARD_WEIGHTS: dense_backward_weights_tile(step, stage, tile); break;
+    case DENSE_ADD_PARTS: dense_add_parts_tile(step, stage, tile); break;
+    case CLIP_FACTOR: clip_factor_tile(step, stage, tile); break;
+    case DENSE_UPDATE: dense_update_tile(step, stage, tile); break;
+    }
+}
+
 static inline void row_block(const Step *step, const global Stage *stages, int stage, int stage_end, int block) {
     const int row_tiles = (step->run->batch_size + ROWS - 1) / ROWS;
-    for (; stage < stage_end; stage++) {
-        const global Stage *s = stages + stage;
-        for (int tile = block; tile < s->tiles; tile += row_tiles) {
-            switch (s->kind) {
-            case DENSE_FORWARD: dense_forward_tile(step, s, tile); break;
-            case DENSE_BACKWARD_INPUT: dense_backward_input_tile(step, s, tile); break;
-            case LOSS_SOFTMAX: loss_softmax_tile(step, s, tile); break;
-            case LOSS_ELEMENTWISE: loss_elementwise_tile(step, s, tile); break;
-            case ACTIVATION_FORWARD: activation_forward_tile(step, s, tile); break;
-            case ACTIVATION_BACKWARD: activation_backward_tile(step, s, tile); break;
-            case DROPOUT_FORWARD: dropout_forward_tile(step, s, tile); break;
-            case DROPOUT_BACKWARD: dropout_backward_tile(step, s, tile); break;
-            case SOFTMAX_FORWARD: softmax_forward_tile(step, s, tile); break;
-            case SOFTMAX_BACKWARD: softmax_backward_tile(step, s, tile); break;
-            }
-        }
-    }
+    for (; stage < stage_end; stage++)
+        for (int tile = block; tile < stages[stage].tiles; tile += row_tiles) run_tile(step, stages + stage, tile);
 }
 
 KERNEL rows(STEP_ARGUMENTS, int stage, int stage_end) {

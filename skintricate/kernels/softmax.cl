@@ -12,7 +12,7 @@ static inline real load_row(const Step *step, const global Stage *stage, int n, 
 
 TILE_FUNCTION softmax_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
-    for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
+    for (int n = tile_number * ROWS; n < SMALLER((tile_number + 1) * ROWS, step->rows); n++) {
         scalar largest = -INFINITY, total = 0;
         for (int j = 0; j < vectors; j++) {
             const real x = load_row(step, stage, n, j);
@@ -33,7 +33,7 @@ TILE_FUNCTION softmax_forward_tile(const Step *step, const global Stage *stage, 
 
 TILE_FUNCTION softmax_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
-    for (int n = tile_number * ROWS; n < min((tile_number + 1) * ROWS, step->rows); n++) {
+    for (int n = tile_number * ROWS; n < SMALLER((tile_number + 1) * ROWS, step->rows); n++) {
         scalar projection = 0;
         for (int j = 0; j < vectors; j++) {
             const size_t at = row_vector(n, j, batch, columns);

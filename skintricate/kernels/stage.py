@@ -1,4 +1,4 @@
-"""The two structures of ``common.cl`` as NumPy types, and the layout of matrices in panels."""
+"""The structures of the kernels as NumPy types, and the layout of matrices in panels."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,10 @@ STAGE = np.dtype(
             "constants",
             "activation",
             "activation_constants",
+            "rows_begin",
+            "rows_end",
+            "parts",
+            "part_stride",
             "losses",
             "id",
         )
@@ -42,6 +46,13 @@ ROW_KERNELS = (
     "softmax_forward",
     "softmax_backward",
 )
+# All kinds of stages; in `resident.cl` a tile of any of them can follow another.
+STAGE_KERNELS = (*ROW_KERNELS, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")
+# Those that multiply matrices.
+PRODUCTS = ("dense_forward", "dense_backward_input", "dense_backward_weights")
+# What a phase of `resident.cl` does.
+PHASE_KINDS = ("blocks", "tiles", "order", "weigh", "finish")
+PHASE = np.dtype([(name, np.int32) for name in ("kind", "first", "end", "tiles", "chunk")])
 # Offsets that mean "not there" until a stage names them.
 ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses")
 

@@ -6,18 +6,27 @@
  * unroll and they never leave the registers.
  */
 
-/* tile += a[0..ROWS] (k columns each) times k rows of b, a panel of `columns` vectors. */
+/* tile += ROWS rows of a matrix of k columns times k rows of b, a panel of `columns` vectors. The matrix lies in panels
+ * of `panel` columns, `batch` rows each, the last as wide as `padded` leaves; its rows are those of `row`. A matrix
+ * by rows is one panel. */
 #define DEFINE_MULTIPLY(NAME, VECTORS)                                                            \
-static inline void NAME(const global scalar *const *a, const global scalar *b, int k, real *tile) { \
+static inline void NAME(const global scalar *left, const size_t *row, int k, int panel, int padded, int batch, \
+                        const global scalar *b, real *tile) {                                     \
     real c[ROWS * VECTORS];                                                                       \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = tile[i];                    \
-    for (int p = 0; p < k; p++, b += VECTORS * WIDTH) {                                           \
-        real v[VECTORS];                                                                          \
-        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
-        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
-            const real s = (real)(a[r][p]);                                                       \
-            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
-                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
+    for (int begin = 0; begin < k; begin += panel) {                                              \
+        const int width = SMALLER(panel, padded - begin), count = SMALLER(panel, k - begin);              \
+        const global scalar *a[ROWS];                                                             \
+        _Pragma("unroll") for (int r = 0; r < ROWS; r++)                                          \
+            a[r] = left + (size_t)begin * batch + row[r] * width;                                 \
+        for (int p = 0; p < count; p++, b += VECTORS * WIDTH) {                                   \
+            real v[VECTORS];                                                                      \
+            _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);       \
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                    \
+                const real s = (real)(a[r][p]);                                                   \
+                _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                               \
+                    c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);               \
+            }                                                                                     \
         }                                                                                         \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
@@ -54,14 +63,15 @@ DEFINE_MULTIPLY(multiply_3, 3)
 DEFINE_MULTIPLY_TRANSPOSED(multiply_transposed_3, 3)
 #endif
 
-static inline void multiply(int vectors, const global scalar *const *a, const global scalar *b, int k, real *tile) {
+static inline void multiply(int vectors, const global scalar *left, const size_t *row, int k, int panel, int padded,
+                            int batch, const global scalar *b, real *tile) {
 #if COLUMNS > 2
-    if (vectors == 3) { multiply_3(a, b, k, tile); return; }
+    if (vectors == 3) { multiply_3(left, row, k, panel, padded, batch, b, tile); return; }
 #endif
 #if COLUMNS > 1
-    if (vectors == 2) { multiply_2(a, b, k, tile); return; }
+    if (vectors == 2) { multiply_2(left, row, k, panel, padded, batch, b, tile); return; }
 #endif
-    multiply_1(a, b, k, tile);
+    multiply_1(left, row, k, panel, padded, batch, b, tile);
 }
 
 static inline void multiply_transposed(int vectors, const global scalar *a, const global int *index, int stride,

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from skintricate.kernels.stage import Layout
 
+MOST_PARTS = 8
+LLVM_AVX512_TARGETS = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids")
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -18,6 +21,9 @@ class Tile:
     local_size : int
         Work-items of a work-group, a tile each.
     multiply_add : {"fma", "mad", "contracted"}
+    parts : int, default=1
+        Parts of a batch whose weight gradients are summed apart, where that pays: as many as the whole device has
+        cores. It does not follow the cores that a process may use, since the sums' rounding depends on it.
     """
 
     width: int
@@ -25,6 +31,7 @@ class Tile:
     columns: int
     local_size: int
     multiply_add: str
+    parts: int = 1
 
     @classmethod
     def of(cls, device, dtype):
@@ -33,13 +40,18 @@ class Tile:
         if not device.is_cpu:
             return cls(4 // share, 4, share, 64, "fma")
         native = device.handle.native_vector_width_float or 8
-        # LLVM 14, in PoCL 3.0, aborts on 16 lanes and scalarises fma(); a * b + c is contracted everywhere.
-        widest = 8 if device.info.runtime == "pocl" else 16
-        width = max(4, min(widest, native)) // share
+        has_avx512 = native >= 16
+        if device.info.runtime == "pocl":
+            # LLVM 14, in PoCL 3.0, aborts on 16 lanes and scalarises fma(); a * b + c is contracted everywhere.
+            native = min(native, 8)
+            # It compiles for the newest processor it knows, which its version names; AMD's have no AVX-512 there.
+            has_avx512 = any(name in device.handle.version for name in LLVM_AVX512_TARGETS)
+        width = max(4, min(16, native)) // share
         # AVX-512 has 32 vector registers, others 16: accumulators, one row of b and a scalar.
-        rows = 8 if native >= 16 else 4
+        rows = 8 if has_avx512 else 4
         columns = 3 if 3 * width % rows == 0 else 2
-        return cls(width, rows, columns, 1, "contracted")
+        parts = min(MOST_PARTS, 2 ** (device.info.compute_units.bit_length() - 1))
+        return cls(width, rows, columns, 1, "contracted", parts)
 
     def __post_init__(self):
         if self.layout.panel % self.rows:

@@ -7,7 +7,7 @@ import numpy as np
 from skintricate.backend.launch import Launcher
 from skintricate.kernels import RUN
 
-KERNELS_OF_MANY_STAGES = ("rows", "dense_backward_weights", "dense_update")
+KERNELS_OF_MANY_STAGES = ("rows", "dense_backward_weights", "dense_add_parts", "dense_update")
 
 
 class Arena:
@@ -59,18 +59,13 @@ class Arena:
             self._stages,
         )
 
-    def launcher(self, name, work_items, *numbers):
-        """Return a kernel of the program bound to these buffers; ``numbers`` are its further int arguments."""
+    def launcher(self, name, work_items, *numbers, buffers=()):
+        """Return a kernel of the program bound to these buffers, further ones, and its int arguments ``numbers``."""
         kernel = self.program.borrow(name)
         self._borrowed.append((name, kernel))
-        for index, argument in enumerate((*self._arguments, *map(np.int32, numbers))):
+        for index, argument in enumerate((*self._arguments, *buffers, *map(np.int32, numbers))):
             kernel.set_arg(index, argument)
         return Launcher(self.device, kernel, work_items, self.program.tile.local_size)
-
-    @property
-    def n_buffers(self):
-        """How many arguments of a kernel are buffers; its own follow."""
-        return len(self._arguments)
 
     def step_launchers(self):
         """Return the launchers of one step, in order."""

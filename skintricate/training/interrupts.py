@@ -3,6 +3,9 @@
 import signal
 import threading
 
+# Seconds of queued work after which the host waits, so that an interrupt is served.
+PATIENCE = 0.1
+
 
 class Interrupts:
     """Context in which SIGINT sets ``pressed``; a second one raises KeyboardInterrupt at once.

@@ -10,8 +10,9 @@ import numpy as np
 from skintricate import layers as built_in_layers
 from skintricate.exceptions import DeviceMemoryError, ShapeError
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT, ROW_KERNELS
+from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_KERNELS, STAGE_KERNELS
 from skintricate.layers import Activation
+from skintricate.training.updates import ROWS_OF_A_PART, WeightUpdates
 
 SOURCE_IS_X = -1
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
@@ -92,6 +93,8 @@ class Plan:
         Scalars of all parameters; optimizer states follow at this stride, then the transposes.
     parameter_size, workspace_size : int
         Scalars of the two parts of the arena.
+    operations : int
+        Of the products of a step, padding included.
     output : Tensor
     tensors : list of Tensor
         The output of every layer, in order.
@@ -106,6 +109,7 @@ class Plan:
     weights: list = field(default_factory=list)
     parameter_count: int = 0
     parameter_size: int = 0
+    operations: int = 0
     workspace_size: int = 0
     output: Tensor = None
     tensors: list = field(default_factory=list)
@@ -164,7 +168,8 @@ class Lowering:
         self._loss, self._optimizer, self._alpha = loss, optimizer, float(alpha)
         self._program, self._tile = program, program.tile
         self._layout = program.tile.layout
-        self._stages, self._updates = [], []
+        self._stages = []
+        self._updates = WeightUpdates(self, optimizer, self._alpha)
         self._positions = {id(layer): k for k, layer in enumerate(self.layers)}
         self.plan = Plan(batch_size)
         self._place_parameters(len(optimizer.states) if optimizer else 0)
@@ -191,22 +196,24 @@ class Lowering:
             steps.append((layer, x, y))
             x = y
         self.plan.output = x
+        fused = self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS
         if self.training:
             gradient = self._emit_loss(x, linked)
             for layer, before, after in reversed(steps):
                 if gradient is None:
                     break
                 gradient = layer.backward(self, before, after, gradient)
-            self._emit_updates()
+            self._updates.emit(self._parts if fused else 1)
         largest = max(self.plan.workspace_size, self.plan.parameter_size)
         if largest >= 2**31:
             raise DeviceMemoryError(
                 f"A batch of {self.plan.batch_size} samples, or the network's parameters, need {largest} numbers in "
                 f"one buffer, which holds at most {2**31 - 1}. Lower batch_size or the layers' units."
             )
+        self.plan.operations = self._count_operations()
         self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
         self.plan.partials = max(self.plan.partials, 2)
-        if self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS:
+        if fused:
             self.plan.launches = _fuse_rows(self.plan.launches, self.row_tiles)
         return self.plan
 
@@ -223,9 +230,7 @@ class Lowering:
 
     def allocate(self, columns):
         """Return the offset of a new matrix of the batch's rows by ``columns``."""
-        offset = self.plan.workspace_size
-        self.plan.workspace_size += self.plan.batch_size * self._layout.padded(columns)
-        return offset
+        return self.reserve(self.plan.batch_size * self._layout.padded(columns))
 
     def constant(self, *values):
         """Return where these hyper-parameters lie."""
@@ -236,7 +241,7 @@ class Lowering:
         """Return a new tensor made by an activation (None: identity)."""
         code, constants, saved = self._identity, 0, -1
         if activation is not None:
-            code = self._program.vocabulary.code("activations", type(activation))
+            code = self.code("activations", activation)
             constants = self.constant(*(getattr(activation, name) for name in activation.hyper_parameters))
             if activation.needs_input and self.training:
                 saved = self.allocate(columns)
@@ -252,9 +257,18 @@ class Lowering:
 
     def launch(self, kernel, **fields):
         """Append a stage with a launch of its own."""
-        kind = ROW_KERNELS.index(kernel) if kernel in ROW_KERNELS else -1
-        first = self._append({**fields, "kind": kind})
-        self.plan.launches.append(Launch(kernel, first, first + 1, fields["tiles"]))
+        self.launch_many(kernel, [fields])
+
+    def launch_many(self, kernel, stages):
+        """Append independent stages of one kernel, which share a launch."""
+        first = len(self._stages)
+        for fields in stages:
+            stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
+            stage["kind"] = STAGE_KERNELS.index(kernel)
+            stage.update({name: int(value) for name, value in fields.items()})
+            self._stages.append(tuple(stage.values()))
+        tiles = sum(fields["tiles"] for fields in stages)
+        self.plan.launches.append(Launch(kernel, first, len(self._stages), tiles))
 
     def through_activation(self, x, gradient):
         """Return the gradient of ``x`` from the derivative with respect to its values."""
@@ -276,13 +290,37 @@ class Lowering:
 
     def update_weights(self, weights, **fields):
         """Queue the gradient and update of a layer's weights; they run together after the backward pass."""
-        self._updates.append((weights, fields))
+        self._updates.add(weights, **fields)
 
-    # The loss and the updates.
+    # What the updates of weights ask.
+
+    def code(self, kind, thing):
+        """Return the number by which a stage names the class of an activation, loss or optimizer."""
+        return self._program.vocabulary.code(kind, type(thing))
+
+    def size(self, weights):
+        """Return the scalars of a layer's weights in panels."""
+        return weights.rows * self._layout.padded(weights.columns)
+
+    def reserve(self, size):
+        """Return the offset of so many new scalars of the workspace."""
+        self.plan.workspace_size += size
+        return self.plan.workspace_size - size
+
+    def weight_tiles(self, weights):
+        """Return the tiles of a weight gradient: rows, and the bias by itself, in every panel."""
+        panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
+        return (-(-weights.inputs // self._tile.rows) + weights.has_bias) * panels
+
+    def rows_before(self, part, parts):
+        """Return the rows of a batch, whole tiles, before one of its equal parts."""
+        return min(self.row_tiles * part // parts * self._tile.rows, self.plan.batch_size)
+
+    # The loss.
 
     def _emit_loss(self, y, linked):
         """Emit the loss of the output and return the offset of its gradient."""
-        loss, vocabulary = self._loss, self._program.vocabulary
+        loss = self._loss
         target = self.allocate(y.columns)
         scale = 1 / y.columns if loss.mean_over_outputs else 1.0
         if loss.link_name == "SoftMax":
@@ -298,7 +336,7 @@ class Lowering:
             value=y.offset,
             saved=y.saved,
             target=target,
-            code=2 * vocabulary.code("losses", type(loss)) + linked,
+            code=2 * self.code("losses", loss) + linked,
             constants=constants,
             activation=y.code,
             activation_constants=y.constants,
@@ -306,66 +344,20 @@ class Lowering:
         )
         return target
 
-    def _emit_updates(self):
-        """Emit the gradients of all weights in one launch, then, where they are clipped, their updates."""
-        clip = self._optimizer.clip_norm
-        code = self._program.vocabulary.code("optimizers", type(self._optimizer))
-        alpha = self.constant(self._alpha)
-        first, tiles_before, stored = len(self._stages), 0, []
-        norms = self.plan.workspace_size
-        if clip is not None:
-            total = sum(self._weight_tiles(weights) for weights, _ in self._updates)
-            self.plan.workspace_size += total + 1
-        for weights, fields in self._updates:
-            tiles = self._weight_tiles(weights)
-            shared = {
-                "weights": weights.offset,
-                "transposed": weights.transposed if weights.transposed_used else -1,
-                "code": code,
-            }
-            target = -1
-            if clip is not None:
-                target = self.plan.workspace_size
-                self.plan.workspace_size += weights.rows * self._layout.padded(weights.columns)
-                stored.append((weights, {**fields, **shared, "source": target}))
-            losses = -1
-            if self._alpha > 0:
-                losses = self.plan.partials
-                self.plan.partials += 2 * tiles
-            self._append(
-                {
-                    **fields,
-                    **shared,
-                    "tiles": tiles,
-                    "target": target,
-                    "constants": alpha,
-                    "losses": losses,
-                    "value": norms + tiles_before,
-                }
-            )
-            tiles_before += tiles
-        if self._updates:
-            end = len(self._stages)
-            self.plan.launches.append(Launch("dense_backward_weights", first, end, tiles_before))
-        if stored:
-            self._emit_clipped_updates(stored, norms, tiles_before, clip)
+    @property
+    def _parts(self):
+        """Parts of a batch whose weight gradients are summed apart; the same however many cores are free."""
+        return max(1, min(self._tile.parts, self.plan.batch_size // ROWS_OF_A_PART))
 
-    def _emit_clipped_updates(self, stored, norms, n_norms, clip):
-        """Emit the clipping factor and the updates from stored gradients."""
-        factor = norms + n_norms
-        self.launch("clip_factor", tiles=1, inputs=n_norms, source=norms, target=factor, constants=self.constant(clip))
-        first, total = len(self._stages), 0
-        for weights, fields in stored:
-            panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
-            tiles = -(-weights.rows // self._tile.rows) * panels
-            self._append({**fields, "tiles": tiles, "value": factor})
-            total += tiles
-        self.plan.launches.append(Launch("dense_update", first, len(self._stages), total))
-
-    def _weight_tiles(self, weights):
-        """Return the tiles of a weight gradient: rows, and the bias by itself, in every panel."""
-        panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
-        return (-(-weights.inputs // self._tile.rows) + weights.has_bias) * panels
+    def _count_operations(self):
+        """Return the operations of a step's products, padding included."""
+        products = [STAGE_KERNELS.index(name) for name in PRODUCTS]
+        kind, inputs, outputs = (STAGE.names.index(name) for name in ("kind", "inputs", "outputs"))
+        return sum(
+            2 * self.plan.batch_size * stage[inputs] * self._layout.padded(stage[outputs])
+            for stage in self._stages
+            if stage[kind] in products
+        )
 
     def _weight_bytes(self):
         """Return the bytes of all weights and, in training, their transposes."""
@@ -395,13 +387,6 @@ class Lowering:
     def _identity(self):
         """The code of no activation."""
         return 0
-
-    def _append(self, fields):
-        """Append a stage and return its number."""
-        stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
-        stage.update({name: int(value) for name, value in fields.items()})
-        self._stages.append(tuple(stage.values()))
-        return len(self._stages) - 1
 
 
 def _fuse_rows(launches, row_tiles):

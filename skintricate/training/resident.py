@@ -1,63 +1,97 @@
-"""The resident schedule: whole epochs of a small network in one launch.
+"""The resident schedule: many steps, whole epochs of them, in one launch.
 
-A launch and the wait for it cost more than a step of a tiny network does; here neither is paid per step.
-One work-item does the arithmetic, in the order of the staged schedule, so both give the same bits.
+A launch and the wait for it cost more than a step of a small network does; here neither is paid per step.
+Work-groups draw tickets (see ``resident.cl``) and do the arithmetic of the staged schedule, so both give the same bits.
 """
+
+import time
 
 import numpy as np
 
+from skintricate.kernels import PHASE, PHASE_KINDS, shuffle_side
+from skintricate.training.interrupts import PATIENCE, Interrupts
+
 # What the planner reckons with, measured on a CPU with AVX-512: seconds a tile takes beside its arithmetic,
-# operations a second of one work-item, and seconds of a staged step's launches.
+# operations a second of one work-item, and seconds that waiting for each other costs in a phase.
 SECONDS_PER_TILE = 1.5e-7
-OPERATIONS_PER_SECOND = 2e11
-SECONDS_PER_STAGED_STEP = 3e-5
-# A launch is not interrupted: it must not hold a longer epoch.
-LONGEST_EPOCH = 0.3
+OPERATIONS_PER_SECOND = 5e10
+SECONDS_PER_PHASE = 5e-7
+# Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
+TICKETS_PER_GROUP = 16
+# Integers from one counter of resident.cl to the next.
+LINE = 32
 
 
-def suits(plan, tile, n_parallel, steps):
-    """Say whether a plan is expected to run faster resident than staged.
+def suits(plan, tile):
+    """Say whether the schedule can take a plan: a group is one work-item, which walks tiles by itself."""
+    return tile.local_size == 1
 
-    Parameters
-    ----------
-    plan : Plan
-    tile : Tile
-    n_parallel : int
-        Work-items that the staged schedule would run at once.
-    steps : int
-        Steps of an epoch.
-    """
-    if tile.local_size != 1 or not plan.launches or plan.launches[0].kernel != "rows":
-        return False
-    tiles = int(plan.stages["tiles"].sum())
-    operations = 6 * plan.batch_size * plan.parameter_count
-    alone = tiles * SECONDS_PER_TILE + operations / OPERATIONS_PER_SECOND
-    return alone < alone / n_parallel + SECONDS_PER_STAGED_STEP and steps * alone < LONGEST_EPOCH
+
+def seconds_alone(plan):
+    """Return the seconds that a step is expected to take one work-item."""
+    return int(plan.stages["tiles"].sum()) * SECONDS_PER_TILE + plan.operations / OPERATIONS_PER_SECOND
+
+
+def seconds_together(plan, n_groups):
+    """Return the seconds that a step is expected to take so many work-groups."""
+    return seconds_alone(plan) / n_groups + (len(plan.launches) * SECONDS_PER_PHASE if n_groups > 1 else 0)
 
 
 class Resident:
-    """Queues epochs of a plan, any number in a launch.
+    """Queues epochs of a plan, any number of steps in a launch.
 
     Parameters
     ----------
     arena : Arena
     steps : int
         Steps of an epoch.
+    n_samples : int
     capacity : int
         Epochs that the arena's history holds.
-    shuffle : bool
+    shuffle, weighted : bool
     """
 
-    def __init__(self, arena, steps, capacity, shuffle):
-        self._device, self._steps = arena.device, steps
-        rows, weights, *clipped = arena.plan.launches
-        end = clipped[-1].end if clipped else weights.end
-        self._launch = arena.launcher("resident", 1, rows.end, weights.end, end, capacity, shuffle, 1)
-        self._epochs_argument = arena.n_buffers + 5
+    def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted):
+        self._device, self._steps, plan = arena.device, steps, arena.plan
+        units = arena.device.handle.max_compute_units
+        groups = min((1, units), key=lambda n: seconds_together(plan, n))
+        self.seconds_per_step = seconds_together(plan, groups)
+        begin = [_phase("order", tiles=shuffle_side(n_samples))] if shuffle else []
+        begin += [_phase("weigh", tiles=steps)] if weighted else []
+        step = [
+            _phase("blocks" if launch.kernel == "rows" else "tiles", launch.first, launch.end, launch.tiles)
+            for launch in plan.launches
+        ]
+        phases = np.array([*begin, *step, _phase("finish")], PHASE)
+        phases["chunk"] = np.maximum(1, phases["tiles"] // (groups * TICKETS_PER_GROUP))
+        # Kept: a kernel does not keep its arguments alive.
+        self._counters = np.zeros(LINE * (1 + groups), np.int32)
+        self._phases, self._tickets = self._device.buffer_of(phases), self._device.buffer_of(self._counters)
+        self._launch = arena.launcher(
+            "resident", groups, len(begin), len(begin) + len(step), len(phases), capacity, 0, 0,
+            buffers=(self._phases, self._tickets),
+        )  # fmt: skip
+        self.interrupts = Interrupts()
         self.queued_steps = 0
 
     def queue_epochs(self, epochs, first_epoch):
         """Queue epochs of which ``first_epoch`` is the first; their results go to the history's first slots."""
-        self._launch.set_argument(self._epochs_argument, np.int32(epochs))
-        self._launch(self._device.queue, first_epoch)
-        self.queued_steps += epochs * self._steps
+        queue, total, begin = self._device.queue, epochs * self._steps, 0
+        while begin < total:
+            if begin and self.interrupts.pressed:
+                raise KeyboardInterrupt
+            count = min(total - begin, max(1, int(PATIENCE / self.seconds_per_step)))
+            started = time.perf_counter()
+            self._device.write(self._tickets, self._counters)
+            self._launch.set_last_arguments(first_epoch, count)
+            self._launch(queue, begin)
+            self.queued_steps += count
+            begin += count
+            if begin < total:
+                queue.finish()
+                self.seconds_per_step = (time.perf_counter() - started) / count
+
+
+def _phase(kind, first=0, end=0, tiles=1):
+    """Return a row of the phases' table, but for its chunk."""
+    return PHASE_KINDS.index(kind), first, end, tiles, 1

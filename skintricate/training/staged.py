@@ -7,10 +7,7 @@ waiting; what changes from step to step, its number, travels as the launch's glo
 import time
 
 from skintricate.kernels import shuffle_side
-from skintricate.training.interrupts import Interrupts
-
-# Seconds of queued work after which the host waits, so that an interrupt is served.
-PATIENCE = 0.1
+from skintricate.training.interrupts import PATIENCE, Interrupts
 
 
 class Staged:

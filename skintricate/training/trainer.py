@@ -9,9 +9,9 @@ from skintricate.kernels import shuffle_side, shuffled_order
 from skintricate.training import resident
 from skintricate.training.arena import Arena
 from skintricate.training.data import row_buffer, write_rows
-from skintricate.training.interrupts import Interrupts
+from skintricate.training.interrupts import PATIENCE, Interrupts
 from skintricate.training.lowering import Lowering
-from skintricate.training.staged import PATIENCE, Staged
+from skintricate.training.staged import Staged
 from skintricate.training.vocabulary import program_for
 
 # Steps whose scalars and losses are kept on the device at once.
@@ -196,10 +196,10 @@ class ResidentTrainer(Trainer):
         # One step takes all samples; their order would change the rounding alone.
         shuffle = options.shuffle and steps > 1
         self._write_run(len(data), steps, shuffle, options.patience, state.seed)
-        if resident.suits(plan, program.tile, device.handle.max_compute_units, steps):
-            self._schedule = resident.Resident(self._arena, steps, capacity, shuffle)
-        else:
-            self._schedule = Staged(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
+        schedule = resident.Resident if resident.suits(plan, program.tile) else Staged
+        self._schedule = schedule(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
+        if schedule is resident.Resident:
+            self.epochs_at_once = max(1, int(PATIENCE / (self._schedule.seconds_per_step*steps)))
         self._epochs_done = 0
 
     def run(self, epochs):
