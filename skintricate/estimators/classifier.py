@@ -242,8 +242,9 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         """Return the ``Classes`` of a target."""
         self._check_class_weight()
         try:
-            check_classification_targets(y)
             kind = type_of_target(y, input_name="y")
+            if kind not in ("binary", "multiclass", "multilabel-indicator"):
+                check_classification_targets(y)  # scikit-learn's words for what it refuses
         except TypeError as error:
             raise ValueError(
                 "Unknown label type: y has labels of several types, such as numbers and strings; make them one type."
@@ -259,13 +260,15 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         elif goes_on or announced is not None:
             classes = self.classes_ if goes_on else announced
         else:
-            classes = np.unique(column_or_1d(y, warn=True))
+            y = column_or_1d(y, warn=True)
+            classes = np.unique(y)
         if goes_on and (multilabel != self._target.multilabel or not np.array_equal(classes, self.classes_)):
             raise ValueError(f"y has other classes than the fitted model, which knows {self.classes_!r}.")
         if not multilabel and len(classes) < 2:
             raise ValueError(f"y has one class only, {classes.tolist()}; a classifier needs at least two classes.")
         target = Classes(classes, multilabel)
-        self._encode(y, target)
+        if multilabel or goes_on or announced is not None:
+            self._encode(y, target)
         return target
 
     def _check_class_weight(self):

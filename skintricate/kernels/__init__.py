@@ -5,4 +5,15 @@ from skintricate.kernels.shuffle import shuffle_side, shuffled_order
 from skintricate.kernels.stage import PHASE, PHASE_KINDS, RUN, STAGE, Layout
 from skintricate.kernels.tile import Tile
 
-__all__ = ["PHASE", "PHASE_KINDS", "RUN", "STAGE", "Layout", "Program", "Tile", "Vocabulary", "shuffle_side", "shuffled_order"]
+__all__ = [
+    "PHASE",
+    "PHASE_KINDS",
+    "RUN",
+    "STAGE",
+    "Layout",
+    "Program",
+    "Tile",
+    "Vocabulary",
+    "shuffle_side",
+    "shuffled_order",
+]

@@ -207,6 +207,21 @@ static inline real without_padding(real x, int columns) {
     return columns < WIDTH ? (LANES < columns ? x : (real)0) : x;
 }
 
+/* A tile: `rows` rows of `vectors` vectors. In a panel it is contiguous. */
+static inline void load_tile(real *tile, int count, const global scalar *p) {
+    for (int i = 0; i < count; i++) tile[i] = load(p + i * WIDTH);
+}
+static inline void store_tile(const real *tile, int count, global scalar *p) {
+    for (int i = 0; i < count; i++) store(tile[i], p + i * WIDTH);
+}
+
+/* Zeros past the last of `columns` in every row: only the last vector has any. */
+static inline void clear_padding(real *tile, int rows, int vectors, int columns) {
+    if (columns < vectors * WIDTH)
+        for (int r = 0; r < rows; r++)
+            tile[(r + 1) * vectors - 1] = without_padding(tile[(r + 1) * vectors - 1], columns - (vectors - 1) * WIDTH);
+}
+
 /* Sum of the lanes, in a fixed order. */
 static inline scalar lane_sum(real x) {
 #if WIDTH == 16

@@ -39,12 +39,10 @@ TILE_FUNCTION dense_forward_tile(const Step *step, const global Stage *stage, in
     multiply_rows(step, stage, n0, b, vectors, tile);
 
     const int count = SMALLER(ROWS, step->rows - n0) * vectors;
-    const size_t at = (size_t)o0 * batch + (size_t)n0 * width;
-    const global scalar *p = step->constants + stage->constants;
-    for (int i = 0; i < count; i++) {
-        if (stage->saved >= 0) store(tile[i], step->workspace + stage->saved + at + i * WIDTH);
-        store(activation_value(stage->code, tile[i], p), step->workspace + stage->target + at + i * WIDTH);
-    }
+    global scalar *workspace = step->workspace + (size_t)o0 * batch + (size_t)n0 * width;
+    if (stage->saved >= 0) store_tile(tile, count, workspace + stage->saved);
+    activation_value(stage->code, count, tile, step->constants + stage->constants);
+    store_tile(tile, count, workspace + stage->target);
 }
 
 TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *stage, int tile_number) {
@@ -58,45 +56,12 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
     for (int i = 0; i < ROWS * vectors; i++) tile[i] = 0;
     multiply_rows(step, stage, n0, b, vectors, tile);
 
-    const int count = SMALLER(ROWS, step->rows - n0) * vectors;
-    const size_t at = (size_t)o0 * batch + (size_t)n0 * width;
-    const global scalar *p = step->constants + stage->constants;
-    for (int i = 0; i < count; i++) {
-        const real y = load(step->workspace + stage->value + at + i * WIDTH);
-        const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at + i * WIDTH) : y;
-        const real gradient = tile[i] * activation_derivative(stage->code, x, y, p);
-        store(without_padding(gradient, stage->outputs - o0 - i % vectors * WIDTH),
-              step->workspace + stage->target + at + i * WIDTH);
-    }
-}
-
-/* Update `vectors` vectors of one row of the weights by their gradient; return the sum of squares of
- * the weights before. Padded columns stay zero whatever the optimizer does with a zero gradient. */
-static inline scalar update_row(const Step *step, const global Stage *stage, int row, int o0, int vectors,
-                                const real *gradient) {
-    const int weight_rows = stage->inputs + stage->bias, width = vectors * WIDTH;
-    const size_t at = stage->weights + (size_t)o0 * weight_rows + (size_t)row * width;
-    const bool is_bias = row == stage->inputs;
-    scalar squares = 0;
-    for (int j = 0; j < vectors; j++) {
-        const int left = stage->outputs - o0 - j * WIDTH;
-        global scalar *w = step->parameters + at + j * WIDTH;
-        const real before = load(w);
-        if (!is_bias) squares += lane_sum(before * before);
-        real after = optimizer_update(stage->code, before, gradient[j], w + step->run->parameter_count,
-                                      step->run->parameter_count, step->scalars);
-        after = without_padding(after, left);
-        store(after, w);
-        if (stage->transposed >= 0 && !is_bias) {
-            scalar lanes[WIDTH];
-            store_private(after, lanes);
-            global scalar *t = step->parameters + stage->transposed
-                               + panel_index(o0 + j * WIDTH, row, stage->outputs, stage->inputs);
-            const int stride = panel_width(row, stage->inputs);
-            for (int o = 0; o < SMALLER(left, WIDTH); o++) t[(size_t)o * stride] = lanes[o];
-        }
-    }
-    return squares;
+    const int rows = SMALLER(ROWS, step->rows - n0), count = rows * vectors;
+    global scalar *workspace = step->workspace + (size_t)o0 * batch + (size_t)n0 * width;
+    const global scalar *y = workspace + stage->value, *x = stage->saved >= 0 ? workspace + stage->saved : y;
+    activation_derivative(stage->code, count, tile, x, y, step->constants + stage->constants);
+    clear_padding(tile, rows, vectors, stage->outputs - o0);
+    store_tile(tile, count, workspace + stage->target);
 }
 
 /* The sum over rows [rows_begin, rows_end) of the batch: ROWS rows of the gradient of W, without the penalty, before the
@@ -142,6 +107,24 @@ static inline WeightTile weight_tile(const global Stage *stage, int tile_number)
     return w;
 }
 
+/* Update a tile of weights by its gradient, and their transpose if it is kept. Padded columns stay zero whatever the
+ * optimizer does with a zero gradient. */
+static inline void update_tile(const Step *step, const global Stage *stage, WeightTile w, real *tile) {
+    const int count = w.rows * w.vectors, stride_of_states = step->run->parameter_count;
+    global scalar *weights = step->parameters + stage->weights + w.at;
+    optimizer_update(stage->code, count, tile, weights, stride_of_states, step->scalars);
+    clear_padding(tile, w.rows, w.vectors, stage->outputs - w.o0);
+    store_tile(tile, count, weights);
+    if (stage->transposed >= 0 && !w.is_bias) {
+        const scalar *values = (const scalar *)tile;
+        const int columns = SMALLER(w.width, stage->outputs - w.o0), stride = panel_width(w.row, stage->inputs);
+        global scalar *t = step->parameters + stage->transposed
+                           + panel_index(w.o0, w.row, stage->outputs, stage->inputs);
+        for (int o = 0; o < columns; o++)
+            for (int r = 0; r < w.rows; r++) t[(size_t)o * stride + r] = values[r * w.width + o];
+    }
+}
+
 /* What follows the sum over the rows: penalty, division by the step's weight, then the update, or with `target` the
  * gradient and its squared norm are stored for clipping. constants: [alpha]. */
 static inline void apply_gradient(const Step *step, const global Stage *stage, WeightTile w, int tile_number,
@@ -150,27 +133,25 @@ static inline void apply_gradient(const Step *step, const global Stage *stage, W
     const scalar scale = step->weight > 0 ? 1 / step->weight : 0;
     const int count = w.rows * w.vectors;
     const global scalar *weights = step->parameters + stage->weights + w.at;
-    for (int i = 0; i < count; i++) {
-        const real penalty = w.is_bias ? (real)0 : alpha * load(weights + i * WIDTH);
-        tile[i] = (tile[i] + penalty) * scale;
-    }
-    scalar squares = 0;
-    if (stage->target >= 0) {
-        scalar norm = 0;
-        for (int i = 0; i < count; i++) {
-            store(tile[i], step->workspace + stage->target + w.at + i * WIDTH);
-            norm += lane_sum(tile[i] * tile[i]);
-            const real v = load(weights + i * WIDTH);
-            if (!w.is_bias) squares += lane_sum(v * v);
-        }
-        step->workspace[stage->value + tile_number] = norm;
-    } else {
-        for (int r = 0; r < w.rows; r++)
-            squares += update_row(step, stage, w.row + r, w.o0, w.vectors, tile + r * w.vectors);
-    }
     if (stage->losses >= 0) {
+        scalar squares = 0;
+        if (!w.is_bias)
+            for (int i = 0; i < count; i++) {
+                const real v = load(weights + i * WIDTH);
+                squares += lane_sum(v * v);
+                tile[i] += alpha * v;
+            }
         step->losses[stage->losses + 2 * tile_number] = alpha * squares / 2;
         step->losses[stage->losses + 2 * tile_number + 1] = 0;
+    }
+    for (int i = 0; i < count; i++) tile[i] *= scale;
+    if (stage->target >= 0) {
+        scalar norm = 0;
+        for (int i = 0; i < count; i++) norm += lane_sum(tile[i] * tile[i]);
+        step->workspace[stage->value + tile_number] = norm;
+        store_tile(tile, count, step->workspace + stage->target + w.at);
+    } else {
+        update_tile(step, stage, w, tile);
     }
 }
 
@@ -180,8 +161,7 @@ TILE_FUNCTION dense_backward_weights_tile(const Step *step, const global Stage *
     real tile[ROWS * COLUMNS];
     weight_gradient(step, stage, w.row, w.o0, w.vectors, tile);
     if (stage->parts > 1) {
-        for (int i = 0; i < w.rows * w.vectors; i++)
-            store(tile[i], step->workspace + stage->target + w.at + i * WIDTH);
+        store_tile(tile, w.rows * w.vectors, step->workspace + stage->target + w.at);
     } else {
         apply_gradient(step, stage, w, tile_number, tile);
     }
@@ -201,18 +181,12 @@ TILE_FUNCTION dense_add_parts_tile(const Step *step, const global Stage *stage, 
 
 /* Update a tile of weights from its stored gradient at `source`, times the clipping factor at `value`. */
 TILE_FUNCTION dense_update_tile(const Step *step, const global Stage *stage, int tile_number) {
-    const int weight_rows = stage->inputs + stage->bias;
-    const int row_tiles = (weight_rows + ROWS - 1) / ROWS;
-    const int i0 = tile_number % row_tiles * ROWS, o0 = tile_number / row_tiles * PANEL;
-    const int width = panel_width(o0, stage->outputs), vectors = width / WIDTH;
+    const WeightTile w = weight_tile(stage, tile_number);
+    const global scalar *gradient = step->workspace + stage->source + w.at;
     const scalar factor = step->workspace[stage->value];
-    for (int row = i0; row < SMALLER(i0 + ROWS, weight_rows); row++) {
-        const size_t at = (size_t)o0 * weight_rows + (size_t)row * width;
-        real gradient[COLUMNS];
-        for (int j = 0; j < vectors; j++)
-            gradient[j] = factor * load(step->workspace + stage->source + at + j * WIDTH);
-        update_row(step, stage, row, o0, vectors, gradient);
-    }
+    real tile[ROWS * COLUMNS];
+    for (int i = 0; i < w.rows * w.vectors; i++) tile[i] = factor * load(gradient + i * WIDTH);
+    update_tile(step, stage, w, tile);
 }
 
 /* Independent stages share a launch, their tiles one after the other. The stage is the same for all

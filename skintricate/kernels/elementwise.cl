@@ -31,26 +31,26 @@ static inline real load_input(const Step *step, const global Stage *stage, Block
 
 TILE_FUNCTION activation_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Block block = block_of(step, stage, tile_number);
-    for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
-        const real x = load_input(step, stage, block, i);
-        if (stage->saved >= 0) store(x, step->workspace + stage->saved + block.at + i * WIDTH);
-        store(activation_value(stage->code, x, step->constants + stage->constants),
-              step->workspace + stage->target + block.at + i * WIDTH);
-    }
+    const int count = block.rows * block.width / WIDTH;
+    global scalar *workspace = step->workspace + block.at;
+    real tile[ROWS * COLUMNS];
+    for (int i = 0; i < count; i++) tile[i] = load_input(step, stage, block, i);
+    if (stage->saved >= 0) store_tile(tile, count, workspace + stage->saved);
+    activation_value(stage->code, count, tile, step->constants + stage->constants);
+    store_tile(tile, count, workspace + stage->target);
 }
 
 /* target = gradient * f'(value, saved): through an activation to its input. */
 TILE_FUNCTION activation_backward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Block block = block_of(step, stage, tile_number);
-    for (int i = 0; i < block.rows * block.width / WIDTH; i++) {
-        const size_t at = block.at + i * WIDTH;
-        const real y = load(step->workspace + stage->value + at);
-        const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
-        const real gradient = load(step->workspace + stage->gradient + at)
-                              * activation_derivative(stage->code, x, y, step->constants + stage->constants);
-        store(without_padding(gradient, stage->outputs - block.o0 - i * WIDTH % block.width),
-              step->workspace + stage->target + at);
-    }
+    const int vectors = block.width / WIDTH, count = LARGER(block.rows, 0) * vectors;
+    global scalar *workspace = step->workspace + block.at;
+    const global scalar *y = workspace + stage->value, *x = stage->saved >= 0 ? workspace + stage->saved : y;
+    real tile[ROWS * COLUMNS];
+    load_tile(tile, count, workspace + stage->gradient);
+    activation_derivative(stage->code, count, tile, x, y, step->constants + stage->constants);
+    clear_padding(tile, block.rows, vectors, stage->outputs - block.o0);
+    store_tile(tile, count, workspace + stage->target);
 }
 
 /* The factors of inverted dropout for WIDTH columns of one row: 0 with probability `rate`, else

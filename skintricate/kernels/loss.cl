@@ -16,6 +16,13 @@ static inline real load_target(const Step *step, size_t row, int column) {
     return load(step->Y + row * step->run->target_columns + column);
 }
 
+/* Multiply by the derivative of the activation that made the values at `at`. */
+static inline void through_activation(const Step *step, const global Stage *stage, size_t at, real *gradient) {
+    const global scalar *y = step->workspace + stage->value + at;
+    const global scalar *x = stage->saved >= 0 ? step->workspace + stage->saved + at : y;
+    activation_derivative(stage->activation, 1, gradient, x, y, step->constants + stage->activation_constants);
+}
+
 static inline void store_losses(const Step *step, const global Stage *stage, int tile_number, scalar total,
                                 scalar correct) {
     step->losses[stage->losses + 2 * tile_number] = total;
@@ -38,10 +45,8 @@ TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage,
             const size_t at = row_vector(n, j, batch, columns);
             const real y = load(step->workspace + stage->value + at);
             const real t = inside ? load_target(step, row, j * WIDTH) : (real)0;
-            const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
-            const real gradient = loss_gradient(stage->code, y, t, p + 2) * (weight * scale)
-                                  * activation_derivative(stage->activation, x, y,
-                                                          step->constants + stage->activation_constants);
+            real gradient = loss_gradient(stage->code, y, t, p + 2) * (weight * scale);
+            through_activation(step, stage, at, &gradient);
             maxima = LARGER(maxima, (inside ? y : (real)(-INFINITY)));
             target_maxima = LARGER(target_maxima, (inside && t > (scalar)0.5 ? y : (real)(-INFINITY)));
             /* A row without weight does not count, even where its loss or gradient is not finite. */
@@ -100,11 +105,8 @@ TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int
         const scalar scale = weight * target_sum / sum;
         for (int j = 0; j < vectors; j++) {
             const size_t at = row_vector(n, j, batch, columns);
-            const real y = load(values + at);
-            const real x = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : y;
-            const real gradient = (load(target + at) * scale - load_target(step, row, j * WIDTH) * weight)
-                                  * activation_derivative(stage->activation, x, y,
-                                                          step->constants + stage->activation_constants);
+            real gradient = load(target + at) * scale - load_target(step, row, j * WIDTH) * weight;
+            through_activation(step, stage, at, &gradient);
             store(LANES < columns - j * WIDTH && weight != 0 ? gradient : (real)0, target + at);
         }
         if (weight != 0) {

@@ -46,28 +46,24 @@ class Vocabulary:
 
     def source(self):
         """Return the OpenCL C functions that evaluate the expressions by their code."""
-        value = [(c.hyper_parameters, f"return {c.value};") for c in self.activations]
-        derivative = [(c.hyper_parameters, f"return {c.derivative};") for c in self.activations]
-        loss_value, loss_gradient = [], []
+        values, derivatives, loss_values, loss_gradients = [], [], [], []
+        for c in self.activations:
+            values.append((c.hyper_parameters, f"const real x = x_[i_]; x_[i_] = {c.value};"))
+            derivatives.append((c.hyper_parameters, f"{_load('x')} {_load('y')} gradient_[i_] *= {c.derivative};"))
         for c in self.losses:
             # Two codes a loss: of the outputs, and of the values before its link.
-            loss_value += [(c.hyper_parameters, f"return {c.value};"), (c.hyper_parameters, f"return {c.link_value};")]
-            loss_gradient += [
-                (c.hyper_parameters, f"return {c.gradient};"),
-                (c.hyper_parameters, f"return {c.link_gradient};"),
-            ]
+            for value, gradient in ((c.value, c.gradient), (c.link_value, c.link_gradient)):
+                loss_values.append((c.hyper_parameters, f"return {value};"))
+                loss_gradients.append((c.hyper_parameters, f"return {gradient};"))
+        updates = [(c.scalar_names, _update(c)) for c in self.optimizers]
+        read = "global const scalar *"
         return "\n".join(
             [
-                _function("activation_value", "real x", value, "return x;"),
-                _function("activation_derivative", "real x, real y", derivative, "return (real)1;"),
-                _function("loss_value", "real y, real t", loss_value, "return (real)0;"),
-                _function("loss_gradient", "real y, real t", loss_gradient, "return (real)0;"),
-                _function(
-                    "optimizer_update",
-                    "real w, real g, global scalar *states_, int stride_",
-                    [(c.scalar_names, _update(c)) for c in self.optimizers],
-                    "return w;",
-                ),
+                _loops("activation_value", "real *x_", values),
+                _loops("activation_derivative", f"real *gradient_, {read}x_, {read}y_", derivatives),
+                _loops("optimizer_update", "real *g_, global scalar *w_, int stride_", updates),
+                _function("real loss_value", "real y, real t", loss_values),
+                _function("real loss_gradient", "real y, real t", loss_gradients),
             ]
         )
 
@@ -79,27 +75,40 @@ def _kinds():
     )
 
 
+def _load(name):
+    """Return the statement that gives vector i of an array the name that expressions use."""
+    return f"const real {name} = load({name}_ + i_ * WIDTH);"
+
+
 def _update(optimizer):
-    """Return the statements that load an optimizer's states, update and store them."""
-    places = [f"states_ + (size_t)stride_ * {k}" for k in range(len(optimizer.states))]
-    loads = [f"real {name} = load({place});" for name, place in zip(optimizer.states, places)]
-    stores = [f"store({name}, {place});" for name, place in zip(optimizer.states, places)]
-    return "\n        ".join([*loads, *map(str.strip, optimizer.update.strip().splitlines()), *stores, "return w;"])
+    """Return the statements that load weight, gradient and states, update and store all but the weight."""
+    places = [f"w_ + (size_t)stride_ * {k} + i_ * WIDTH" for k in range(1 + len(optimizer.states))]
+    loads = [f"real {name} = load({place});" for name, place in zip(("w", *optimizer.states), places)]
+    stores = [f"store({name}, {place});" for name, place in zip(optimizer.states, places[1:])]
+    update = map(str.strip, optimizer.update.strip().splitlines())
+    return "\n        ".join(["const real g = g_[i_];", *loads, *update, *stores, "g_[i_] = w;"])
 
 
-def _function(name, arguments, cases, otherwise):
+def _loops(name, arguments, cases):
+    """Return a function that changes ``count_`` vectors in place, by a loop for each code."""
+    loops = [(names, f"for (int i_ = 0; i_ < count_; i_++) {{\n        {body}\n    }} break;") for names, body in cases]
+    return _function(f"void {name}", f"int count_, {arguments}", loops)
+
+
+def _function(declaration, arguments, cases):
     """Return a function that switches over codes; each case names its hyper-parameters first."""
     body = []
     for code, (parameters, statements) in enumerate(cases):
         names = "".join(f"const scalar {p} = p_[{k}]; " for k, p in enumerate(parameters))
         body.append(f"    case {code}: {{ {names}\n        {statements}\n    }}")
+    otherwise = "" if declaration.startswith("void") else "    return (real)0;"
     return "\n".join(
         [
-            f"static inline real {name}(int code_, {arguments}, global const scalar *p_) {{",
+            f"static inline {declaration}(int code_, {arguments}, global const scalar *p_) {{",
             "    switch (code_) {",
             *body,
-            f"    default: {otherwise}",
             "    }",
+            otherwise,
             "}",
         ]
     )

@@ -20,7 +20,7 @@ typedef struct {
 } Phase;
 
 /* A count of finished tickets, then one of drawn tickets for each queue, cache lines apart. */
-#define LINE 32
+#define LINE 64
 
 /* Draw a ticket below `end`, the first of this phase being `begin`; -1 where none is left. */
 static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
@@ -91,8 +91,8 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                 const int queue = (group + turn) % groups, begin = queue * share;
                 const int end = drawn + SMALLER(share, count - begin);
                 int ticket;
-                while ((ticket = draw_ticket(tickets + LINE * (1 + queue), drawn, end)) >= 0) {
-                    if (done++ == 0 && !wait_for(tickets, finished, control)) return;
+                while ((ticket = draw_ticket(tickets + LINE * (2 + queue), drawn, end)) >= 0) {
+                    if (done++ == 0 && !wait_for(tickets + LINE, finished, control)) return;
                     /* Known only after the phase that weighs the steps. */
                     if (run->weighted) step.weight = step.losses[-1];
                     run_ticket(STEP_NAMES, &step, phase, begin + ticket - drawn, capacity, first_epoch + slot, slot);
@@ -100,7 +100,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
             }
             if (done > 0) {
                 mem_fence(CLK_GLOBAL_MEM_FENCE);
-                atomic_add(tickets, done);
+                atomic_add(tickets + LINE, done);
             }
             finished += count;
             drawn += share;

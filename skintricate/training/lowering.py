@@ -351,13 +351,17 @@ class Lowering:
 
     def _count_operations(self):
         """Return the operations of a step's products, padding included."""
-        products = [STAGE_KERNELS.index(name) for name in PRODUCTS]
-        kind, inputs, outputs = (STAGE.names.index(name) for name in ("kind", "inputs", "outputs"))
-        return sum(
-            2 * self.plan.batch_size * stage[inputs] * self._layout.padded(stage[outputs])
-            for stage in self._stages
-            if stage[kind] in products
-        )
+        operations = 0
+        for stage in np.array(self._stages, STAGE):
+            kernel = STAGE_KERNELS[stage["kind"]]
+            if kernel in PRODUCTS:
+                rows = (
+                    stage["rows_end"] - stage["rows_begin"]
+                    if kernel == "dense_backward_weights"
+                    else self.plan.batch_size
+                )
+                operations += 2 * int(rows) * int(stage["inputs"]) * self._layout.padded(int(stage["outputs"]))
+        return operations
 
     def _weight_bytes(self):
         """Return the bytes of all weights and, in training, their transposes."""

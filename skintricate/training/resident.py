@@ -19,7 +19,7 @@ SECONDS_PER_PHASE = 5e-7
 # Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
 TICKETS_PER_GROUP = 16
 # Integers from one counter of resident.cl to the next.
-LINE = 32
+LINE = 64
 
 
 def suits(plan, tile):
@@ -65,7 +65,7 @@ class Resident:
         phases = np.array([*begin, *step, _phase("finish")], PHASE)
         phases["chunk"] = np.maximum(1, phases["tiles"] // (groups * TICKETS_PER_GROUP))
         # Kept: a kernel does not keep its arguments alive.
-        self._counters = np.zeros(LINE * (1 + groups), np.int32)
+        self._counters = np.zeros(LINE * (3 + groups), np.int32)
         self._phases, self._tickets = self._device.buffer_of(phases), self._device.buffer_of(self._counters)
         self._launch = arena.launcher(
             "resident", groups, len(begin), len(begin) + len(step), len(phases), capacity, 0, 0,

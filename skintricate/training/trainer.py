@@ -199,7 +199,7 @@ class ResidentTrainer(Trainer):
         schedule = resident.Resident if resident.suits(plan, program.tile) else Staged
         self._schedule = schedule(self._arena, steps, len(data), capacity, shuffle, data.sample_weight is not None)
         if schedule is resident.Resident:
-            self.epochs_at_once = max(1, int(PATIENCE / (self._schedule.seconds_per_step*steps)))
+            self.epochs_at_once = max(1, int(PATIENCE / (self._schedule.seconds_per_step * steps)))
         self._epochs_done = 0
 
     def run(self, epochs):

@@ -26,9 +26,11 @@ class WeightUpdates:
         self._wanted.append((weights, fields))
 
     def emit(self, parts):
-        """Emit gradients and updates, with the batch cut into so many parts."""
+        """Emit gradients and updates, with the batch cut into at most so many parts."""
         if not self._wanted:
             return
+        if not self._parts_pay(parts):
+            parts = 1
         lowering, clip = self._lowering, self._optimizer.clip_norm
         n_tiles = sum(lowering.weight_tiles(weights) for weights, _ in self._wanted)
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1
@@ -39,6 +41,12 @@ class WeightUpdates:
         lowering.launch_many(kernel, stages)
         if clip is not None:
             self._emit_clipped(stages, norms, n_tiles)
+
+    def _parts_pay(self, parts):
+        """Say whether the sums of all parts are fewer numbers than what they are sums of."""
+        sums = parts * sum(self._lowering.size(weights) for weights, _ in self._wanted)
+        columns = sum(weights.inputs + weights.columns for weights, _ in self._wanted)
+        return sums < self._lowering.plan.batch_size * columns
 
     def _stages(self, norms):
         """Return the stages that end in an update, or where gradients are clipped in stored gradients."""
