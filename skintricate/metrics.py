@@ -3,9 +3,11 @@
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
+from skintricate.training.validation import Validation
+
 
 def make_metrics(metrics, data, validation):
-    """Return the metrics of a fit and its validation score.
+    """Return the metrics of a fit and its scored validation data.
 
     Parameters
     ----------
@@ -17,7 +19,7 @@ def make_metrics(metrics, data, validation):
     -------
     metrics : dict of str to callable
         Each takes ``predict`` and returns a number.
-    validation_score : callable or None
+    validation : Validation or None
     """
     chosen = {}
     for metric in metrics:
@@ -29,7 +31,7 @@ def make_metrics(metrics, data, validation):
             chosen[f"validation_{name}"] = _bound(function, validation)
     if validation is None:
         return chosen, None
-    return chosen, _bound(_default_score, validation)
+    return chosen, Validation(validation, _bound(_default_score, validation), is_accuracy=validation.class_codes)
 
 
 def _bound(function, data):

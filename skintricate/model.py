@@ -187,7 +187,7 @@ class Model:
                 )
         elif early_stopping:
             raise ValueError("early_stopping=True needs validation_data=(X, y).")
-        options.metrics, options.validation_score = make_metrics(metrics, data, validation)
+        options.metrics, options.validation = make_metrics(metrics, data, validation)
         return self.fit_data(data, options)
 
     def fit_data(self, data, options):

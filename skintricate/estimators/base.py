@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import scipy.sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -19,6 +19,7 @@ from skintricate.model import Model, check_dtype, check_options, progress_callba
 from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
 from skintricate.training.data import Data
+from skintricate.training.validation import Validation
 
 LARGEST_SEED = 2**31 - 1
 DEFAULT_PATIENCE = 10
@@ -120,7 +121,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             model = self._model_to_train(network, seed, goes_on)
             options = self._options(loss, optimizer, callbacks, data, self.max_iter)
             if validation is not None:
-                options.validation_score = self._validation_score(validation, target)
+                options.validation = self._validation(validation, target)
             context = open_context(self, self.max_iter)
             if context is not None:
                 listener = self._sklearn_callbacks(context, X, y, sample_weight, target, model)
@@ -384,19 +385,23 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _make_data(self, X, y, sample_weight, target):
         """Return the engine's data."""
-        Y = self._encode(y, target)
         weight = self._weight_samples(y, sample_weight, target)
         if weight is not None:
             weight = self._cast(weight, "sample_weight", "Divide the weights by their mean.")
             if not weight.any():
                 raise ValueError("sample_weight and class_weight together leave no sample with a weight above zero.")
-        Y = self._cast(Y, "y", "Scale y, for example with TransformedTargetRegressor.")
-        return Data(X, Y, weight, self._has_class_codes(target))
+        return Data(X, self._encoded(y, target), weight, self._has_class_codes(target))
 
-    def _validation_score(self, validation, target):
-        """Return the score of the validation data as a function of ``predict``."""
+    def _validation(self, validation, target):
+        """Return the validation data with their score."""
         X, y, weight = validation
-        return lambda predict: self._score(y, predict(X), weight, target)
+        data = Data(X, self._encoded(y, target), weight, self._has_class_codes(target))
+        score = lambda predict: self._score(y, predict(X), weight, target)  # noqa: E731
+        return Validation(data, score, is_accuracy=is_classifier(self))
+
+    def _encoded(self, y, target):
+        """Return targets as the engine takes them."""
+        return self._cast(self._encode(y, target), "y", "Scale y, for example with TransformedTargetRegressor.")
 
     def _model_to_train(self, network, seed, goes_on):
         """Return a new model, or a copy of the fitted one with its weights and optimizer state."""

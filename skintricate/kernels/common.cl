@@ -95,8 +95,9 @@ typedef struct {
     int id;             /* distinguishes random streams */
 } Stage;
 
-/* What stays the same during a run of steps. */
+/* What stays the same during a run of steps; a second one tells the same of the validation rows. */
 typedef struct {
+    int first_row;          /* of this run in X, Y and sample_weight: validation rows follow those of training */
     int samples;            /* rows of X in this run */
     int batch_size;         /* rows of a step; also the rows of every tensor in the workspace */
     int steps;              /* steps of one epoch */
@@ -105,10 +106,15 @@ typedef struct {
     int ordered;            /* 1: rows are taken in the order of `order` */
     int weighted;           /* 1: sample_weight is given */
     int partials;           /* partial losses of one step */
+    int first_loss;         /* where they begin in `losses` */
     int parameter_count;    /* scalars from one optimizer state to the next */
     int scalar_count;       /* scalars of one step in `scalars` */
     int shuffle_side;       /* side of the square that holds a sample's index */
     int patience;           /* epochs without improvement that end training, or 0 */
+    int early_stopping;     /* 1: improvement is that of the validation score */
+    int best;               /* where the weights of the best score are kept in the parameters */
+    int halting;            /* instructions of the halting condition in the constants, see epoch.cl */
+    int halting_count;
     uint seed;
     int first_step;         /* steps trained before this run */
 } Run;
@@ -151,11 +157,11 @@ static inline Step make_step(STEP_ARGUMENTS, int number) {
     step.order = order;
     step.scalars = scalars + (size_t)number * run->scalar_count;
     step.constants = constants;
-    step.losses = losses + (size_t)epoch_step * (run->partials + 1) + 1;
+    step.losses = losses + run->first_loss + (size_t)epoch_step * (run->partials + 1) + 1;
     step.run = run;
     step.number = run->first_step + number;
-    step.first = epoch_step * run->batch_size;
-    step.rows = SMALLER(run->batch_size, run->samples - step.first);
+    step.first = run->first_row + epoch_step * run->batch_size;
+    step.rows = SMALLER(run->batch_size, run->samples - epoch_step * run->batch_size);
     step.weight = run->weighted ? step.losses[-1] : (scalar)step.rows;
     return step;
 }

@@ -48,18 +48,40 @@ static inline void weigh_step(const global Run *run, const global scalar *sample
     losses[(size_t)s * (run->partials + 1)] = total;
 }
 
-/* Reduce the partial losses of an epoch to step losses and one epoch loss, and decide whether to go on.
- *
- * A step's partials are pairs (loss, correct); history is laid out as
- * [tolerance, best loss | epoch losses | epoch accuracies | step losses | step accuracies] for
- * `capacity` epochs, of which this is the one at `slot`.
- * control: [1: no improvement, 2: not finite; epochs done; epochs without improvement].
- */
-static inline void reduce_epoch(const global Run *run, const global scalar *losses, global scalar *history,
-                                global int *control, int slot, int capacity) {
+/* history begins with [tolerance, best loss, best score, offset and factor of the score], then the epochs' losses,
+ * accuracies and scores, then the steps' losses and accuracies, for `capacity` epochs.
+ * control: [why training has stopped, epochs done, epochs without improvement, whether the score is the best]. */
+#define HISTORY_HEAD 8
+#define TOLERANCE 0
+#define BEST_LOSS 1
+#define BEST_SCORE 2
+#define SCORE_OFFSET 3
+#define SCORE_FACTOR 4
+#define NO_IMPROVEMENT 1
+#define NOT_FINITE 2
+#define HALTED 4
+
+/* Whether a halting condition holds: pairs (instruction, number) in postfix order, results on a stack of bits. */
+static inline bool halting_holds(const global scalar *pairs, int count, scalar loss, scalar accuracy) {
+    int stack = 0;
+    for (int i = 0; i < count; i++, pairs += 2) {
+        const int top = stack & 1, below = stack >> 1 & 1;
+        switch ((int)pairs[0]) {
+        case 0: stack = stack << 1 | (loss <= pairs[1]); break;
+        case 1: stack = stack << 1 | (accuracy >= pairs[1]); break;
+        case 2: stack = (stack >> 2 << 1) | (top & below); break;
+        case 3: stack = (stack >> 2 << 1) | (top | below); break;
+        }
+    }
+    return stack & 1;
+}
+
+/* Reduce the partial losses of the epoch at `slot` to step losses and one epoch loss, and decide whether to go on. */
+static inline void reduce_epoch(const global Run *run, const global scalar *constants, const global scalar *losses,
+                                global scalar *history, global int *control, int slot, int capacity) {
     const int steps = run->steps;
-    global scalar *epoch_loss = history + 2, *epoch_accuracy = epoch_loss + capacity;
-    global scalar *step_loss = epoch_accuracy + capacity + (size_t)slot * steps;
+    global scalar *epoch_loss = history + HISTORY_HEAD, *epoch_accuracy = epoch_loss + capacity;
+    global scalar *step_loss = epoch_accuracy + 2 * capacity + (size_t)slot * steps;
     global scalar *step_accuracy = step_loss + (size_t)capacity * steps;
     scalar total = 0, total_correct = 0, total_weight = 0;
     for (int s = 0; s < steps; s++) {
@@ -78,13 +100,15 @@ static inline void reduce_epoch(const global Run *run, const global scalar *loss
         step_accuracy[s] = weight > 0 ? correct / weight : 0;
     }
     const scalar loss = total_weight > 0 ? total / total_weight : 0;
+    const scalar accuracy = total_weight > 0 ? total_correct / total_weight : 0;
     epoch_loss[slot] = loss;
-    epoch_accuracy[slot] = total_weight > 0 ? total_correct / total_weight : 0;
+    epoch_accuracy[slot] = accuracy;
     control[1] += 1;
-    control[2] = loss > history[1] - history[0] ? control[2] + 1 : 0;
-    history[1] = fmin(history[1], loss);
-    if (!isfinite(loss)) control[0] = 2;
-    else if (run->patience > 0 && control[2] > run->patience) control[0] = 1;
+    if (!run->early_stopping) control[2] = loss > history[BEST_LOSS] - history[TOLERANCE] ? control[2] + 1 : 0;
+    history[BEST_LOSS] = fmin(history[BEST_LOSS], loss);
+    if (!isfinite(loss)) control[0] = NOT_FINITE;
+    else if (halting_holds(constants + run->halting, run->halting_count, loss, accuracy)) control[0] = HALTED;
+    else if (run->patience > 0 && control[2] > run->patience) control[0] = NO_IMPROVEMENT;
 }
 
 /* The launch's offset is the epoch. */
@@ -101,5 +125,5 @@ KERNEL weigh_steps(STEP_ARGUMENTS) {
 /* The launch's offset is the epoch's slot in the history. */
 KERNEL finish_epoch(STEP_ARGUMENTS, int capacity) {
     if (get_global_id(0) > 0 || control[0]) return;
-    reduce_epoch(run, losses, history, control, get_global_id(1), capacity);
+    reduce_epoch(run, constants, losses, history, control, get_global_id(1), capacity);
 }

@@ -8,10 +8,10 @@ import functools
 from dataclasses import dataclass
 from importlib.resources import files
 
-from skintricate.kernels.stage import PHASE_KINDS, STAGE_KERNELS
+from skintricate.kernels.stage import PHASE_KINDS, STAGE_KINDS
 from skintricate.kernels.tile import Tile
 
-SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "rows", "epoch", "resident")
+SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Vocabulary:
 def _kinds():
     """Return the names of the kinds of stages and phases."""
     return "\n".join(
-        f"#define {name.upper()} {kind}" for names in (STAGE_KERNELS, PHASE_KINDS) for kind, name in enumerate(names)
+        f"#define {name.upper()} {kind}" for names in (STAGE_KINDS, PHASE_KINDS) for kind, name in enumerate(names)
     )
 
 

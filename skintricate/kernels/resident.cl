@@ -17,6 +17,7 @@ typedef struct {
     int end;
     int tiles;
     int chunk;  /* tiles a ticket */
+    int validation; /* batch of the validation rows it works on, or -1 */
 } Phase;
 
 /* A count of finished tickets, then one of drawn tickets for each queue, cache lines apart. */
@@ -49,10 +50,17 @@ static inline void run_tiles(const Step *step, const global Stage *stages, const
     }
 }
 
-/* The ticket's tiles of a phase. */
-static inline void run_ticket(STEP_ARGUMENTS, const Step *step, const global Phase *phase, int ticket, int capacity,
-                              int epoch, int slot) {
+/* The ticket's tiles of a phase; `number` is the step's in the launch's run. */
+static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int number, int ticket, int capacity,
+                              int first_epoch) {
     const int tile = ticket * phase->chunk, tile_end = SMALLER(tile + phase->chunk, phase->tiles);
+    const int slot = number / run->steps, epoch = first_epoch + slot;
+    /* Made here, since the step's weight is known only after the phase that weighs the steps. */
+    const Step made = phase->validation >= 0
+                          ? make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses,
+                                      history, control, run + 1, stages, phase->validation)
+                          : make_step(STEP_NAMES, number);
+    const Step *step = &made;
     switch (phase->kind) {
     case BLOCKS:
         for (int block = tile; block < tile_end; block++) row_block(step, stages, phase->first, phase->end, block);
@@ -64,7 +72,11 @@ static inline void run_ticket(STEP_ARGUMENTS, const Step *step, const global Pha
     case WEIGH:
         for (int s = tile; s < tile_end; s++) weigh_step(run, sample_weight, order, losses, s);
         break;
-    case FINISH: reduce_epoch(run, losses, history, control, slot, capacity); break;
+    case SCORE: reduce_score(run, run + 1, losses, history, control, slot, capacity); break;
+    case BEST:
+        for (int t = tile; t < tile_end; t++) keep_best(run, parameters, control, t);
+        break;
+    case FINISH: reduce_epoch(run, constants, losses, history, control, slot, capacity); break;
     }
 }
 
@@ -73,17 +85,15 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
     const int first = get_global_id(1), group = get_group_id(0), groups = get_num_groups(0);
     int finished = 0, drawn = 0;
     for (int number = first; number < first + steps; number++) {
-        const int epoch_step = number % run->steps, slot = number / run->steps;
+        const int epoch_step = number % run->steps;
         const int phase_end = epoch_step == run->steps - 1 ? phase_count : epoch_end;
-        Step step = make_step(STEP_NAMES, number);
         for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
             const global Phase *phase = phases + p;
             const int count = (phase->tiles + phase->chunk - 1) / phase->chunk, share = (count + groups - 1) / groups;
             if (groups == 1) {
                 if (control[0]) return;
-                if (run->weighted) step.weight = step.losses[-1];
                 for (int ticket = 0; ticket < count; ticket++)
-                    run_ticket(STEP_NAMES, &step, phase, ticket, capacity, first_epoch + slot, slot);
+                    run_ticket(STEP_NAMES, phase, number, ticket, capacity, first_epoch);
                 continue;
             }
             int done = 0;
@@ -93,9 +103,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                 int ticket;
                 while ((ticket = draw_ticket(tickets + LINE * (2 + queue), drawn, end)) >= 0) {
                     if (done++ == 0 && !wait_for(tickets + LINE, finished, control)) return;
-                    /* Known only after the phase that weighs the steps. */
-                    if (run->weighted) step.weight = step.losses[-1];
-                    run_ticket(STEP_NAMES, &step, phase, begin + ticket - drawn, capacity, first_epoch + slot, slot);
+                    run_ticket(STEP_NAMES, phase, number, begin + ticket - drawn, capacity, first_epoch);
                 }
             }
             if (done > 0) {

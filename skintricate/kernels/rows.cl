@@ -19,6 +19,7 @@ static inline void run_tile(const Step *step, const global Stage *stage, int til
     case DENSE_BACKWARD_WEIGHTS: dense_backward_weights_tile(step, stage, tile); break;
     case DENSE_ADD_PARTS: dense_add_parts_tile(step, stage, tile); break;
     case CLIP_FACTOR: clip_factor_tile(step, stage, tile); break;
+    case VALIDATION_SCORE: validation_score_tile(step, stage, tile); break;
     case DENSE_UPDATE: dense_update_tile(step, stage, tile); break;
     }
 }

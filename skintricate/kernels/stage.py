@@ -46,13 +46,15 @@ ROW_KERNELS = (
     "softmax_forward",
     "softmax_backward",
 )
+# Such stages, the last only inside `resident.cl`.
+ROW_STAGES = (*ROW_KERNELS, "validation_score")
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
-STAGE_KERNELS = (*ROW_KERNELS, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")
+STAGE_KINDS = (*ROW_STAGES, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")
 # Those that multiply matrices.
 PRODUCTS = ("dense_forward", "dense_backward_input", "dense_backward_weights")
 # What a phase of `resident.cl` does.
-PHASE_KINDS = ("blocks", "tiles", "order", "weigh", "finish")
-PHASE = np.dtype([(name, np.int32) for name in ("kind", "first", "end", "tiles", "chunk")])
+PHASE_KINDS = ("blocks", "tiles", "order", "weigh", "score", "best", "finish")
+PHASE = np.dtype([(name, np.int32) for name in ("kind", "first", "end", "tiles", "chunk", "validation")])
 # Offsets that mean "not there" until a stage names them.
 ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses")
 
@@ -60,6 +62,7 @@ RUN = np.dtype(
     [
         (name, np.uint32 if name == "seed" else np.int32)
         for name in (
+            "first_row",
             "samples",
             "batch_size",
             "steps",
@@ -68,15 +71,25 @@ RUN = np.dtype(
             "ordered",
             "weighted",
             "partials",
+            "first_loss",
             "parameter_count",
             "scalar_count",
             "shuffle_side",
             "patience",
+            "early_stopping",
+            "best",
+            "halting",
+            "halting_count",
             "seed",
             "first_step",
         )
     ]
 )
+
+# Scalars of the history before its epochs, and the places of those that the host writes; see epoch.cl.
+HISTORY_HEAD, HEAD_FIELDS = 8, ("tolerance", "best_loss", "best_score", "score_offset", "score_factor")
+# Weights that a tile of the phase "best" copies.
+COPIED = 1024
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Arena:
         self.losses = self._zeros(losses * size)
         self.history = self._zeros(history * size)
         self.control = self._zeros(4 * 4)
-        self._run = device.buffer(RUN.itemsize)
+        self._run = device.buffer(2 * RUN.itemsize)
         self._constants = device.buffer_of(np.array(plan.constants or [0.0], self.dtype))
         self._stages = device.buffer_of(plan.stages)
         unused = self._constants
@@ -77,11 +77,13 @@ class Arena:
             launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
         return launchers
 
-    def write_run(self, **fields):
-        """Set what stays the same during a run of steps."""
-        run = np.zeros(1, RUN)
+    def write_run(self, validation=None, **fields):
+        """Set what stays the same during a run of steps, and what of that differs for ``validation`` rows."""
+        run = np.zeros(2, RUN)
         for name, value in fields.items():
             run[name] = value
+        for name, value in (validation or {}).items():
+            run[name][1] = value
         self.device.write(self._run, run)
 
     def write_run_number(self, step):

@@ -12,7 +12,8 @@ from skintricate.exceptions import DivergenceError, HaltingWarning
 from skintricate.training.forward import Forward
 from skintricate.training.history import History
 from skintricate.training.interrupts import Interrupts
-from skintricate.training.trainer import INTERRUPTED, make_trainer
+from skintricate.training.trainer import HALTED, INTERRUPTED, make_trainer
+from skintricate.training.validation import Validation
 
 
 @dataclass
@@ -32,13 +33,15 @@ class FitOptions:
     n_iter_no_change : int or None
         Epochs without improvement after which training stops; None never stops for that.
     early_stopping : bool
-        Whether improvement is that of ``validation_score``, whose best weights are restored.
+        Whether improvement is that of the validation score, whose best weights are restored.
     halting_condition : Halting or None
-    validation_score : callable or None
-        Takes ``predict`` (a function of X that returns outputs) and returns a score, higher is better.
+    validation : Validation or None
+        Data scored after each epoch.
     metrics : dict of str to callable
         Each takes ``predict`` and returns a number, once an epoch.
     callbacks : list of Callback
+    scores_on_device : bool
+        Whether the device may count the validation score, where it can.
     """
 
     loss: object
@@ -51,26 +54,24 @@ class FitOptions:
     n_iter_no_change: int = 10
     early_stopping: bool = False
     halting_condition: object = None
-    validation_score: object = None
+    validation: Validation | None = None
     metrics: dict = field(default_factory=dict)
     callbacks: list = field(default_factory=list)
+    scores_on_device: bool = True
 
     @property
     def patience(self):
-        """Epochs without improvement of the training loss that end training on the device; 0 for never."""
-        if self.early_stopping or self.n_iter_no_change is None:
-            return 0
-        return int(min(self.n_iter_no_change, 2**31 - 1))
+        """Epochs without improvement that end training; 0 for never."""
+        return 0 if self.n_iter_no_change is None else int(min(self.n_iter_no_change, 2**31 - 1))
 
     @property
-    def waits_each_epoch(self):
-        """Whether the host has to look at the weights or decide after every epoch."""
-        return bool(
-            self.validation_score
-            or self.halting_condition is not None
-            or self.metrics
-            or any(callback.synchronous for callback in self.callbacks)
-        )
+    def must_wait(self):
+        """Whether somebody on the host wants to see the weights after every epoch."""
+        return bool(self.metrics) or any(callback.synchronous for callback in self.callbacks)
+
+    def has_classes(self, data):
+        """Say whether accuracy has a meaning."""
+        return data.class_codes or self.loss.targets == "probability"
 
 
 def fit_network(device, dtype, network, state, data, options):
@@ -117,7 +118,7 @@ class _Loop:
     def __init__(self, trainer, network, state, data, options):
         self._trainer, self._state, self._data, self._options = trainer, state, data, options
         self.history = History()
-        self._has_classes = data.class_codes or options.loss.targets == "probability"
+        self._has_classes = options.has_classes(data)
         self._forward = Forward(
             trainer.device, trainer.dtype.name, network, data.n_features, parameters=trainer.parameters
         )
@@ -130,32 +131,45 @@ class _Loop:
         trainer.interrupts = interrupts
         stop = None
         while stop is None and len(self.history) < options.max_iter:
-            if options.waits_each_epoch:
+            if trainer.waits_each_epoch:
                 trainer.epochs_at_once = 1
                 for callback in options.callbacks:
                     callback.on_epoch_begin()
             results, stopped = trainer.run(options.max_iter - len(self.history))
-            stop = self._take(results) if len(results[0]) else None
+            stop = self._take(results) if len(results.loss) else None
             if stopped == INTERRUPTED or interrupts.pressed:
                 stop = "interrupted"
+            elif stopped == HALTED:
+                stop = "halting condition"
             elif stopped and stop is None:
                 stop = "no improvement"
         self.history.stopped_by = stop or "max_iter"
+        if stop == "halting condition":
+            warnings.warn(
+                f"Training halted after {len(self.history)} epochs: {options.halting_condition!r}.",
+                HaltingWarning,
+                stacklevel=2,
+            )
 
     def _take(self, results):
         """Record the epochs of a run; return why to stop after them, or None."""
-        loss, accuracy, step_loss, step_accuracy = results
-        options, predict = self._options, self._predict
+        loss, accuracy, step_loss, step_accuracy, score = results
+        options, trainer, predict = self._options, self._trainer, self._predict
         if not np.isfinite(loss).all():
             first = int(np.argmin(np.isfinite(loss)))
             raise _diverged(f"The training loss became {loss[first]} in epoch {len(self.history) + first + 1}.")
         if not self._has_classes:
             accuracy, step_accuracy = np.full_like(loss, np.nan), np.full_like(step_loss, np.nan)
-        score = float(options.validation_score(predict)) if options.validation_score else float("nan")
+        if trainer.validation is not None:
+            if not np.isfinite(score).all():
+                number = len(self.history) + int(np.argmin(np.isfinite(score))) + 1
+                raise _diverged(f"The network's outputs became infinite or NaN in epoch {number}.")
+        elif options.validation is not None:
+            score = float(options.validation.score(predict))
         metrics = {name: float(metric(predict)) for name, metric in options.metrics.items()}
         elapsed = time.perf_counter() - self._started
         self.history.add(loss, accuracy, step_loss, step_accuracy, elapsed, score, metrics)
-        if options.waits_each_epoch:
+        if trainer.waits_each_epoch:
             return self._reason_to_stop(self.history.latest[-1])
         if options.callbacks:
             for epoch in self.history.latest:
@@ -164,18 +178,14 @@ class _Loop:
 
     def _reason_to_stop(self, epoch):
         """Return why to stop after an epoch that the host waited for, or None; the callbacks are told."""
-        options, stop = self._options, None
-        if options.early_stopping and self._score_stagnates(epoch.validation_score):
+        options, trainer, stop = self._options, self._trainer, None
+        if options.early_stopping and trainer.validation is None and self._score_stagnates(epoch.validation_score):
             stop = "no improvement"
         if self._tell(epoch) and stop is None:
             stop = "callback"
-        if options.halting_condition is not None and options.halting_condition.reached(epoch):
+        halting = options.halting_condition
+        if halting is not None and not trainer.halts and halting.reached(epoch):
             stop = "halting condition"
-            warnings.warn(
-                f"Training halted after {epoch.number} epochs: {options.halting_condition!r}.",
-                HaltingWarning,
-                stacklevel=2,
-            )
         return stop
 
     def _tell(self, epoch):

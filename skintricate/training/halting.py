@@ -1,5 +1,7 @@
 """Conditions that end training early, combinable with ``&`` and ``|``."""
 
+import numpy as np
+
 from skintricate.configurable import Configurable, check_number
 
 
@@ -16,6 +18,12 @@ class Halting(Configurable):
     def reached(self, epoch):
         """Say whether training should end after this epoch."""
         raise NotImplementedError
+
+    def instructions(self, has_classes):
+        """Return the condition as pairs (instruction, number) that a device evaluates, see ``epoch.cl``.
+
+        None, as here, has training wait for ``reached`` after each epoch.
+        """
 
     def __and__(self, other):
         return Both(self, other)
@@ -39,6 +47,9 @@ class MinLossReached(Halting):
     def reached(self, epoch):
         return epoch.loss <= self.loss
 
+    def instructions(self, has_classes):
+        return [(0, self.loss)]
+
 
 class MinAccuracyReached(Halting):
     """The epoch's training accuracy is at least ``accuracy``; it never is where the loss knows no classes.
@@ -54,14 +65,22 @@ class MinAccuracyReached(Halting):
         self.accuracy = accuracy
 
     def reached(self, epoch):
-        # A share such as 0.9 is a little less in float32.
-        return epoch.accuracy >= self.accuracy - 1e-7
+        return epoch.accuracy >= self._least
+
+    def instructions(self, has_classes):
+        return [(1, self._least if has_classes else np.inf)]
+
+    @property
+    def _least(self):
+        """The accuracy less the rounding of a share such as 0.9 in float32."""
+        return self.accuracy - 1e-7
 
 
 class _Pair(Halting):
     """Two conditions."""
 
     sign = ""
+    instruction = None
 
     def __init__(self, first, second):
         for name, value in (("first", first), ("second", second)):
@@ -69,6 +88,10 @@ class _Pair(Halting):
                 raise TypeError(f"{type(self).__name__}: {name} must be a halting condition, got {value!r}.")
         self.first = first
         self.second = second
+
+    def instructions(self, has_classes):
+        first, second = (part.instructions(has_classes) for part in (self.first, self.second))
+        return None if first is None or second is None else [*first, *second, (self.instruction, 0.0)]
 
     def __repr__(self):
         parts = (f"({part!r})" if isinstance(part, _Pair) else repr(part) for part in (self.first, self.second))
@@ -79,6 +102,7 @@ class Both(_Pair):
     """Both conditions hold after the same epoch."""
 
     sign = "&"
+    instruction = 2
 
     def reached(self, epoch):
         return self.first.reached(epoch) and self.second.reached(epoch)
@@ -88,6 +112,7 @@ class Either(_Pair):
     """At least one of the conditions holds."""
 
     sign = "|"
+    instruction = 3
 
     def reached(self, epoch):
         return self.first.reached(epoch) or self.second.reached(epoch)

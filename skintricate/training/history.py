@@ -60,8 +60,9 @@ class History:
         ----------
         loss, accuracy : ndarray of shape (n_epochs,)
         step_loss, step_accuracy : ndarray of shape (n_epochs, n_steps)
-        elapsed, validation_score : float
-            Of the last of them.
+        elapsed : float
+            When the last of them ended.
+        validation_score : float or ndarray of shape (n_epochs,)
         metrics : dict of str to float, default=None
         """
         scores = np.full(len(loss), validation_score)

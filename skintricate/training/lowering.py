@@ -10,9 +10,10 @@ import numpy as np
 from skintricate import layers as built_in_layers
 from skintricate.exceptions import DeviceMemoryError, ShapeError
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_KERNELS, STAGE_KERNELS
+from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS
 from skintricate.layers import Activation
 from skintricate.training.updates import ROWS_OF_A_PART, WeightUpdates
+from skintricate.training.validation import SUMS
 
 SOURCE_IS_X = -1
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
@@ -100,6 +101,10 @@ class Plan:
         The output of every layer, in order.
     partials : int
         Partial losses of a step.
+    validation_launches : list of Launch
+        The score of a batch of validation rows.
+    best : int
+        Where the parameters of the best score are kept among the parameters.
     """
 
     batch_size: int
@@ -114,6 +119,8 @@ class Plan:
     output: Tensor = None
     tensors: list = field(default_factory=list)
     partials: int = 0
+    validation_launches: list = field(default_factory=list)
+    best: int = 0
 
 
 def infer_shapes(layers, n_features):
@@ -156,12 +163,25 @@ class Lowering:
     optimizer : Optimizer or None, default=None
     alpha : float, default=0.0
         L2 penalty, divided by the sum of a step's sample weights.
+    validation : Validation or None, default=None
+        Data whose score the device counts after each epoch; it has linear terms.
     fused : bool, default=True
         Whether activations are computed with the layer before them, whose own values are then nowhere.
     """
 
-    def __init__(self, layers, n_features, batch_size, program, loss=None, optimizer=None, alpha=0.0, fused=True):
-        self._fused = fused
+    def __init__(
+        self,
+        layers,
+        n_features,
+        batch_size,
+        program,
+        loss=None,
+        optimizer=None,
+        alpha=0.0,
+        validation=None,
+        fused=True,
+    ):
+        self._fused, self._validation = fused, validation
         self.layers = list(layers)
         self.shapes = infer_shapes(layers, n_features)
         self.training = loss is not None
@@ -176,45 +196,33 @@ class Lowering:
 
     def run(self):
         """Emit every stage and return the plan."""
-        x = Tensor(self.shapes[0][0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
         layers = self.layers
         linked = self.training and type(layers[-1]) is getattr(built_in_layers, self._loss.link_name or "", None)
         if linked:
             layers = layers[:-1]
-        steps, position = [], 0
-        while position < len(layers):
-            layer = layers[position]
-            following = layers[position + 1] if position + 1 < len(layers) else None
-            if self._fused and layer.takes_activation and isinstance(following, Activation):
-                y = layer.forward(self, x, following)
-                self.plan.tensors += [y, y]
-                position += 2
-            else:
-                y = layer.forward(self, x)
-                self.plan.tensors.append(y)
-                position += 1
-            steps.append((layer, x, y))
-            x = y
-        self.plan.output = x
-        fused = self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS
+        steps, self.plan.output = self._emit_forward(layers)
+        takes_blocks = self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS
         if self.training:
-            gradient = self._emit_loss(x, linked)
+            gradient = self._emit_loss(self.plan.output, linked)
             for layer, before, after in reversed(steps):
                 if gradient is None:
                     break
                 gradient = layer.backward(self, before, after, gradient)
-            self._updates.emit(self._parts if fused else 1)
+            self._updates.emit(self._parts if takes_blocks else 1)
+        self.plan.operations = self._count_operations()
+        if self._validation is not None:
+            self._emit_validation()
         largest = max(self.plan.workspace_size, self.plan.parameter_size)
         if largest >= 2**31:
             raise DeviceMemoryError(
                 f"A batch of {self.plan.batch_size} samples, or the network's parameters, need {largest} numbers in "
                 f"one buffer, which holds at most {2**31 - 1}. Lower batch_size or the layers' units."
             )
-        self.plan.operations = self._count_operations()
         self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
         self.plan.partials = max(self.plan.partials, 2)
-        if fused:
+        if takes_blocks:
             self.plan.launches = _fuse_rows(self.plan.launches, self.row_tiles)
+            self.plan.validation_launches = _fuse_rows(self.plan.validation_launches, self.row_tiles)
         return self.plan
 
     # What layers call.
@@ -264,7 +272,7 @@ class Lowering:
         first = len(self._stages)
         for fields in stages:
             stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
-            stage["kind"] = STAGE_KERNELS.index(kernel)
+            stage["kind"] = STAGE_KINDS.index(kernel)
             stage.update({name: int(value) for name, value in fields.items()})
             self._stages.append(tuple(stage.values()))
         tiles = sum(fields["tiles"] for fields in stages)
@@ -316,7 +324,42 @@ class Lowering:
         """Return the rows of a batch, whole tiles, before one of its equal parts."""
         return min(self.row_tiles * part // parts * self._tile.rows, self.plan.batch_size)
 
-    # The loss.
+    # The parts of a plan.
+
+    def _emit_forward(self, layers):
+        """Emit the forward pass; return ``(layer, input, output)`` of each that has stages, and the last output."""
+        x = Tensor(self.shapes[0][0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
+        steps, position = [], 0
+        while position < len(layers):
+            layer = layers[position]
+            following = layers[position + 1] if position + 1 < len(layers) else None
+            if self._fused and layer.takes_activation and isinstance(following, Activation):
+                y = layer.forward(self, x, following)
+                self.plan.tensors += [y, y]
+                position += 2
+            else:
+                y = layer.forward(self, x)
+                self.plan.tensors.append(y)
+                position += 1
+            steps.append((layer, x, y))
+            x = y
+        return steps, x
+
+    def _emit_validation(self):
+        """Emit the score of validation rows: the forward pass of a prediction, and the sums."""
+        launches, self.plan.launches, self.training = self.plan.launches, [], False
+        _, y = self._emit_forward(self.layers)
+        *_, factors = self._validation.linear_terms()
+        self.launch(
+            "validation_score",
+            tiles=self.row_tiles,
+            outputs=y.columns,
+            value=y.offset,
+            code=SUMS.index(self._validation.sum),
+            constants=self.constant(*factors),
+            losses=0,
+        )
+        self.plan.validation_launches, self.plan.launches = self.plan.launches, launches
 
     def _emit_loss(self, y, linked):
         """Emit the loss of the output and return the offset of its gradient."""
@@ -353,7 +396,7 @@ class Lowering:
         """Return the operations of a step's products, padding included."""
         operations = 0
         for stage in np.array(self._stages, STAGE):
-            kernel = STAGE_KERNELS[stage["kind"]]
+            kernel = STAGE_KINDS[stage["kind"]]
             if kernel in PRODUCTS:
                 rows = (
                     stage["rows_end"] - stage["rows_begin"]
@@ -385,6 +428,9 @@ class Lowering:
         for weights in transposed:
             weights.transposed = offset
             offset += weights.columns * self._layout.padded(weights.inputs)
+        if self._validation is not None:
+            self.plan.best = offset
+            offset += self.plan.parameter_count
         self.plan.parameter_size = offset
 
     @property
@@ -397,7 +443,7 @@ def _fuse_rows(launches, row_tiles):
     """Return the launches with neighbours that take blocks of rows merged into one."""
     merged = []
     for launch in launches:
-        if launch.kernel not in ROW_KERNELS:
+        if launch.kernel not in ROW_STAGES:
             merged.append(launch)
         elif merged and merged[-1].kernel == "rows":
             merged[-1] = Launch("rows", merged[-1].first, launch.end, row_tiles)

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from skintricate.kernels import PHASE, PHASE_KINDS, shuffle_side
+from skintricate.kernels import COPIED, PHASE, PHASE_KINDS, shuffle_side
 from skintricate.training.interrupts import PATIENCE, Interrupts
 
 # What the planner reckons with, measured on a CPU with AVX-512: seconds a tile takes beside its arithmetic,
@@ -22,8 +22,8 @@ TICKETS_PER_GROUP = 16
 LINE = 64
 
 
-def suits(plan, tile):
-    """Say whether the schedule can take a plan: a group is one work-item, which walks tiles by itself."""
+def suits(tile):
+    """Say whether the schedule can walk tiles of a device: a work-group is one work-item."""
     return tile.local_size == 1
 
 
@@ -49,20 +49,25 @@ class Resident:
     capacity : int
         Epochs that the arena's history holds.
     shuffle, weighted : bool
+    validation_steps : int, default=0
+        Batches of validation rows, scored after each epoch.
+    keep_best : bool, default=False
+        Whether the weights of the best score are kept.
     """
 
-    def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted):
+    def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted, validation_steps=0, keep_best=False):
         self._device, self._steps, plan = arena.device, steps, arena.plan
         units = arena.device.handle.max_compute_units
         groups = min((1, units), key=lambda n: seconds_together(plan, n))
         self.seconds_per_step = seconds_together(plan, groups)
         begin = [_phase("order", tiles=shuffle_side(n_samples))] if shuffle else []
         begin += [_phase("weigh", tiles=steps)] if weighted else []
-        step = [
-            _phase("blocks" if launch.kernel == "rows" else "tiles", launch.first, launch.end, launch.tiles)
-            for launch in plan.launches
-        ]
-        phases = np.array([*begin, *step, _phase("finish")], PHASE)
+        step = [_launch_phase(launch) for launch in plan.launches]
+        end = [_launch_phase(launch, k) for k in range(validation_steps) for launch in plan.validation_launches]
+        end += [_phase("score")] if validation_steps else []
+        end += [_phase("best", tiles=-(-plan.parameter_count // COPIED))] if keep_best else []
+        end += [_phase("finish")]
+        phases = np.array([*begin, *step, *end], PHASE)
         phases["chunk"] = np.maximum(1, phases["tiles"] // (groups * TICKETS_PER_GROUP))
         # Kept: a kernel does not keep its arguments alive.
         self._counters = np.zeros(LINE * (3 + groups), np.int32)
@@ -92,6 +97,12 @@ class Resident:
                 self.seconds_per_step = (time.perf_counter() - started) / count
 
 
-def _phase(kind, first=0, end=0, tiles=1):
+def _phase(kind, first=0, end=0, tiles=1, validation=-1):
     """Return a row of the phases' table, but for its chunk."""
-    return PHASE_KINDS.index(kind), first, end, tiles, 1
+    return PHASE_KINDS.index(kind), first, end, tiles, 1, validation
+
+
+def _launch_phase(launch, validation=-1):
+    """Return the phase of a launch, for a step or for a batch of validation rows."""
+    kind = "blocks" if launch.kernel == "rows" else "tiles"
+    return _phase(kind, launch.first, launch.end, launch.tiles, validation)

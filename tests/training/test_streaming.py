@@ -20,9 +20,9 @@ def slices(monkeypatch):
     """Return the list of rows that each slice of streamed training brought to the device."""
     counts, write = [], trainer.StreamedTrainer._write_rows
 
-    def spy(self, index, *arguments):
+    def spy(self, data, index, *arguments):
         counts.append(len(index))
-        write(self, index, *arguments)
+        write(self, data, index, *arguments)
 
     monkeypatch.setattr(trainer.StreamedTrainer, "_write_rows", spy)
     return counts

@@ -1,0 +1,50 @@
+"""Validation data, and how its score is counted on a device or on the host."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skintricate.training.data import Data
+
+# What a device sums over the rows; the place is the code in validation.cl.
+SUMS = ("class_hits", "label_hits", "squared_errors")
+
+
+@dataclass
+class Validation:
+    """Validation data and its score after each epoch, accuracy or R^2; higher is better.
+
+    Parameters
+    ----------
+    data : Data
+    score : callable
+        Takes ``predict`` (a function of X that returns outputs) and returns the score, on the host.
+    is_accuracy : bool
+        Whether the score is the share of rows whose class, or whose labels all, are right; else it is R^2.
+    """
+
+    data: Data
+    score: object
+    is_accuracy: bool
+
+    @property
+    def sum(self):
+        """Which of ``SUMS`` the score follows from."""
+        if not self.is_accuracy:
+            return "squared_errors"
+        return "class_hits" if self.data.class_codes else "label_hits"
+
+    def linear_terms(self):
+        """Return ``(offset, divisor, output factors)``: the score is ``offset + sum / divisor``.
+
+        Each output's squared errors are multiplied by its own factor before they are summed. None where R^2 is
+        no such function: for a single row, or an output that does not vary.
+        """
+        Y, weight = self.data.Y.astype(np.float64), self.data.sample_weight
+        if self.is_accuracy:
+            return 0.0, float(len(Y) if weight is None else np.sum(weight, dtype=np.float64)), [1.0] * Y.shape[1]
+        weight = np.ones(len(Y)) if weight is None else weight.astype(np.float64)
+        variation = weight @ np.square(Y - np.average(Y, axis=0, weights=weight))
+        if len(Y) < 2 or not (variation > 0).all():
+            return None
+        return 1.0, -1.0, (1 / (Y.shape[1] * variation)).tolist()
