@@ -260,8 +260,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         elif goes_on or announced is not None:
             classes = self.classes_ if goes_on else announced
         else:
-            y = column_or_1d(y, warn=True)
-            classes = np.unique(y)
+            classes = np.unique(_flat(y, warn=True))
         if goes_on and (multilabel != self._target.multilabel or not np.array_equal(classes, self.classes_)):
             raise ValueError(f"y has other classes than the fitted model, which knows {self.classes_!r}.")
         if not multilabel and len(classes) < 2:
@@ -304,7 +303,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
             if not np.isin(labels, (0, 1)).all():
                 raise ValueError("y has labels other than 0 and 1; multilabel targets are indicators.")
             return labels
-        y = column_or_1d(y)
+        y = _flat(y)
         codes = np.searchsorted(target.classes, y)
         codes[codes == len(target.classes)] = 0
         unknown = target.classes[codes] != y
@@ -403,3 +402,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         if outputs.shape[1] == 1:
             return target.classes[(outputs[:, 0] > 0.5).astype(int)]
         return target.classes[outputs.argmax(axis=1)]
+
+
+def _flat(y, warn=False):
+    """Return a validated target of shape ``(n_samples,)``; the usual case skips scikit-learn's second validation."""
+    return y if isinstance(y, np.ndarray) and y.ndim == 1 else column_or_1d(y, warn=warn)

@@ -146,9 +146,9 @@ typedef struct {
     scalar weight;                      /* sum of its sample weights */
 } Step;
 
-static inline Step make_step(STEP_ARGUMENTS, int number) {
+/* The step of this number in its run and of that in its epoch. */
+static inline Step make_step(STEP_ARGUMENTS, int number, int epoch_step) {
     Step step;
-    const int epoch_step = number % run->steps;
     step.parameters = parameters;
     step.workspace = workspace;
     step.X = X;
@@ -169,7 +169,7 @@ static inline Step make_step(STEP_ARGUMENTS, int number) {
 /* The number of a step in its run travels as the launch's global offset, so that no argument changes. */
 #define BEGIN_STEP                                                                                \
     if (control[0]) return;                                                                       \
-    const Step step = make_step(STEP_NAMES, get_global_id(1))
+    const Step step = make_step(STEP_NAMES, get_global_id(1), get_global_id(1) % run->steps)
 
 /* A kernel of one stage, a tile a work-item. */
 #define TILE_KERNEL(NAME)                                                                         \

@@ -50,16 +50,15 @@ static inline void run_tiles(const Step *step, const global Stage *stages, const
     }
 }
 
-/* The ticket's tiles of a phase; `number` is the step's in the launch's run. */
-static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int number, int ticket, int capacity,
-                              int first_epoch) {
+/* The ticket's tiles of a phase, in step `epoch_step` of the epoch at `slot` of the history. */
+static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int ticket, int epoch_step, int slot,
+                              int epoch, int capacity) {
     const int tile = ticket * phase->chunk, tile_end = SMALLER(tile + phase->chunk, phase->tiles);
-    const int slot = number / run->steps, epoch = first_epoch + slot;
+    const int batch = phase->validation;
     /* Made here, since the step's weight is known only after the phase that weighs the steps. */
-    const Step made = phase->validation >= 0
-                          ? make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses,
-                                      history, control, run + 1, stages, phase->validation)
-                          : make_step(STEP_NAMES, number);
+    const Step made = batch >= 0 ? make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants,
+                                             losses, history, control, run + 1, stages, batch, batch)
+                                 : make_step(STEP_NAMES, slot * run->steps + epoch_step, epoch_step);
     const Step *step = &made;
     switch (phase->kind) {
     case BLOCKS:
@@ -83,9 +82,12 @@ static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int num
 KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *tickets, int step_begin, int epoch_end,
                 int phase_count, int capacity, int first_epoch, int steps) {
     const int first = get_global_id(1), group = get_group_id(0), groups = get_num_groups(0);
-    int finished = 0, drawn = 0;
-    for (int number = first; number < first + steps; number++) {
-        const int epoch_step = number % run->steps;
+    int finished = 0, drawn = 0, slot = first / run->steps, epoch_step = first % run->steps;
+    for (int s = 0; s < steps; s++, epoch_step++) {
+        if (epoch_step == run->steps) {
+            epoch_step = 0;
+            slot++;
+        }
         const int phase_end = epoch_step == run->steps - 1 ? phase_count : epoch_end;
         for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
             const global Phase *phase = phases + p;
@@ -93,7 +95,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
             if (groups == 1) {
                 if (control[0]) return;
                 for (int ticket = 0; ticket < count; ticket++)
-                    run_ticket(STEP_NAMES, phase, number, ticket, capacity, first_epoch);
+                    run_ticket(STEP_NAMES, phase, ticket, epoch_step, slot, first_epoch + slot, capacity);
                 continue;
             }
             int done = 0;
@@ -103,7 +105,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                 int ticket;
                 while ((ticket = draw_ticket(tickets + LINE * (2 + queue), drawn, end)) >= 0) {
                     if (done++ == 0 && !wait_for(tickets + LINE, finished, control)) return;
-                    run_ticket(STEP_NAMES, phase, number, begin + ticket - drawn, capacity, first_epoch);
+                    run_ticket(STEP_NAMES, phase, begin + ticket - drawn, epoch_step, slot, first_epoch + slot, capacity);
                 }
             }
             if (done > 0) {

@@ -39,11 +39,14 @@ class Adam(Optimizer):
         self.epsilon = epsilon
 
     def scalars(self, step, learning_rate):
+        with np.errstate(divide="ignore"):  # the logarithm of zero
+            # 1 - beta^t, without the powers: tiny ones are slow to compute.
+            first, second = (-np.expm1(step * np.log(beta)) for beta in (self.beta_1, self.beta_2))
         return {
-            "rate": learning_rate / (1 - self.beta_1**step),
+            "rate": learning_rate / first,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
-            "root_correction": 1 / np.sqrt(1 - self.beta_2**step),
+            "root_correction": 1 / np.sqrt(second),
             "epsilon": self.epsilon,
         }
 

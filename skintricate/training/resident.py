@@ -68,7 +68,8 @@ class Resident:
         end += [_phase("best", tiles=-(-plan.parameter_count // COPIED))] if keep_best else []
         end += [_phase("finish")]
         phases = np.array([*begin, *step, *end], PHASE)
-        phases["chunk"] = np.maximum(1, phases["tiles"] // (groups * TICKETS_PER_GROUP))
+        tickets = groups * TICKETS_PER_GROUP if groups > 1 else 1
+        phases["chunk"] = np.maximum(1, phases["tiles"] // tickets)
         # Kept: a kernel does not keep its arguments alive.
         self._counters = np.zeros(LINE * (3 + groups), np.int32)
         self._phases, self._tickets = self._device.buffer_of(phases), self._device.buffer_of(self._counters)
