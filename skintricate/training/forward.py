@@ -1,5 +1,6 @@
 """Prediction: the forward pass over any number of rows, in slices of bounded memory."""
 
+import functools
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ from skintricate.training.lowering import Lowering
 from skintricate.training.vocabulary import program_for
 
 SMALL_BATCH = 16
-SLICE_BYTES = 32 * 2**20
+SLICE_BYTES = 8 * 2**20
 
 
 class Forward:
@@ -31,7 +32,7 @@ class Forward:
 
     def __init__(self, device, dtype, network, n_features, state=None, parameters=None):
         self.device, self.dtype = device, np.dtype(dtype)
-        self._network, self._n_features = network, n_features
+        self._network, self.n_features = network, n_features
         with device_errors(device):
             self._program = program_for(device, dtype, network)
         self._lock = threading.Lock()
@@ -69,7 +70,7 @@ class Forward:
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
             n = X.shape[0]
-            one = self._pass(SMALL_BATCH if n <= SMALL_BATCH else self._slice_rows(n), fused)
+            one = self._pass(self._slice_rows(n), fused)
             results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(one.plan)]
             for begin in range(0, n, one.capacity):
                 parts = one.run(dense_rows(X, slice(begin, begin + one.capacity), self.dtype), chosen)
@@ -86,16 +87,21 @@ class Forward:
 
     def _slice_rows(self, n):
         """Return how many rows to take at once: a power of two, so that few passes are ever made."""
+        return max(SMALL_BATCH, min(2 ** (n - 1).bit_length(), self._most_rows))
+
+    @functools.cached_property
+    def _most_rows(self):
+        """The rows of the largest slice, a power of two."""
         plan = self._lower(SMALL_BATCH)
-        row_bytes = (self._n_features + plan.workspace_size // SMALL_BATCH + 1) * self.dtype.itemsize
+        row_bytes = (self.n_features + plan.workspace_size // SMALL_BATCH + 1) * self.dtype.itemsize
         budget = self.device.budget
         budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
-        rows = min(n, max(SLICE_BYTES, 256 * row_bytes) // row_bytes, budget.largest // (2 * row_bytes))
-        return max(SMALL_BATCH, 2 ** int(np.log2(max(rows, 1))))
+        rows = min(max(SLICE_BYTES, 256 * row_bytes), budget.largest // 2) // row_bytes
+        return 2 ** (int(rows).bit_length() - 1)
 
     def _lower(self, batch_size, fused=True):
         """Return the plan of the forward pass alone."""
-        return Lowering(self._network, self._n_features, batch_size, self._program, fused=fused).run()
+        return Lowering(self._network, self.n_features, batch_size, self._program, fused=fused).run()
 
 
 class _Pass:
@@ -104,8 +110,8 @@ class _Pass:
     def __init__(self, device, program, plan, forward):
         self.capacity = plan.batch_size
         self._device, self.plan, self._layout = device, plan, program.tile.layout
-        self._n_features, self._dtype = forward._n_features, forward.dtype
-        self._X = row_buffer(device, self.capacity, self._n_features, self._dtype)
+        self._dtype = forward.dtype
+        self._X = row_buffer(device, self.capacity, forward.n_features, self._dtype)
         self._arena = Arena(device, program, plan, self._dtype, {"X": self._X}, forward._parameters)
         self._launchers = self._arena.step_launchers()
         self._rows = None
