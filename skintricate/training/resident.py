@@ -17,7 +17,7 @@ SECONDS_PER_TILE = 1.5e-7
 OPERATIONS_PER_SECOND = 5e10
 SECONDS_PER_PHASE = 5e-7
 # Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
-TICKETS_PER_GROUP = 16
+TICKETS_PER_GROUP = 128
 # Integers from one counter of resident.cl to the next.
 LINE = 64
 
