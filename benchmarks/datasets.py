@@ -1,5 +1,6 @@
-"""Data of the benchmarks: bundled with scikit-learn, made up, or MNIST from a folder or from openml.org."""
+"""Data of the benchmarks: bundled with scikit-learn, made up, or from files: MNIST, California housing."""
 
+import csv
 import gzip
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def curve(n_samples, n_features, seed=0):
     X = generator.normal(size=(n_samples, n_features))
     y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] / 2 + generator.normal(scale=0.1, size=n_samples)
     return X.astype(np.float32), y.astype(np.float32)
+
+
+def california(path):
+    """Return eight features and the house value of California housing, all standardised, from a .csv or .csv.gz file."""
+    opened = gzip.open(path, "rt") if str(path).endswith(".gz") else open(path)
+    with opened as file:
+        rows = [[float(cell or "nan") for cell in row[:9]] for row in list(csv.reader(file))[1:]]
+    values = np.array(rows)
+    values = np.where(np.isnan(values), np.nanmedian(values, axis=0), values)
+    values = ((values - values.mean(axis=0)) / values.std(axis=0)).astype(np.float32)
+    order = np.random.default_rng(0).permutation(len(values))
+    return values[order, :8], values[order, 8]
 
 
 def mnist(folder=None):

@@ -1,237 +1,210 @@
-"""Time of training: skintricate beside scikit-learn's MLP and a plain torch loop.
+"""Time of training and predicting: skintricate beside scikit-learn's MLP, torch, skorch and JAX.
 
-Same data (float32), network, batches, epochs and Adam for all, in one process that takes turns, with all cores:
+Same data (float32), network, batches, epochs, Adam and threads for all, in one process that takes turns:
 
-    python benchmarks/fit.py
-    python benchmarks/fit.py --device intel,pocl --only digits --epochs 40
-    python benchmarks/fit.py --mnist mnist/ --write     # and puts the tables into docs/benchmarks.md
+    python benchmarks/fit.py                                      # everything that is installed
+    python benchmarks/fit.py --device intel --only digits --rounds 9
+    python benchmarks/fit.py --mnist mnist/ --housing housing.csv.gz --write
 
-A time is that of a whole fit divided by its steps. A ratio is a peer's time over skintricate's, the median
-over the rounds. A loss is that of the last epoch; peers that train the same thing agree on it.
+A time is that of a whole fit divided by its steps; a ratio a peer's time over skintricate's, the median over the
+rounds. JAX's compilation is left out of its time and stands beside it. The share of the limit is the time that
+the step's matrix products alone would take at the rate of a large sgemm of the same run. A loss is that of the last
+epoch; peers that train the same thing agree on it. With --write the tables go into docs/benchmarks.md.
 """
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass
 
+import contenders
 import datasets
 import numpy as np
+from cases import CASES, Case
 from report import table, write_section
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import MLPClassifier
 
-from skintricate import IntricateClassifier, IntricateRegressor, list_devices
-
-try:
-    import torch
-except ImportError:
-    torch = None
+from skintricate import IntricateClassifier, list_devices
+from skintricate.training import ProgressLine
 
 # Seconds for the threads of the contender before to stop spinning.
 PAUSE = 0.3
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, its data and how long it trains; two classes are one logistic output for everyone."""
-
-    name: str
-    sizes: tuple
-    batch: int
-    samples: int
-    epochs: int
-    activation: str = "relu"
-    rate: float = 0.001
-
-    @property
-    def label(self):
-        return f"{self.name} {'-'.join(map(str, self.sizes))} @{self.batch}"
-
-    @property
-    def hidden(self):
-        return self.sizes[1:-1]
-
-    @property
-    def is_regression(self):
-        return self.name == "curve"
-
-    def data(self, mnist_folder):
-        if self.name == "xor":
-            return np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([0, 1, 1, 0])
-        if self.name == "digits":
-            return datasets.digits()
-        if self.name == "curve":
-            return datasets.curve(self.samples, self.sizes[0])
-        if self.sizes[0] == 784 and mnist_folder:
-            X, y, *_ = datasets.mnist(mnist_folder)
-            return X[: self.samples], y[: self.samples]
-        return datasets.made_up(self.samples, self.sizes[0], max(2, self.sizes[-1]))
-
-
-CASES = (
-    Case("xor", (2, 3, 1), 4, 4, 2000, "tanh", 0.01),
-    Case("two-classes", (20, 100, 1), 200, 2000, 60),
-    Case("digits", (64, 100, 10), 200, 1797, 40),
-    Case("curve", (8, 64, 64, 1), 256, 4096, 40),
-    Case("mnist", (784, 512, 10), 256, 60_000, 2),
-    Case("mnist-deep", (784, 512, 512, 10), 1024, 20_480, 5),
-    Case("wide", (100, 2048, 2048, 10), 1024, 10_240, 3),
-)
+# Slow contenders train only this share of the epochs of XOR.
+SHORTER = {"scikit-learn": 0.1, "torch": 0.1, "skorch": 0.02}
+PARTS = ("training", "parts", "rows", "epochs", "start", "predict")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="", help="comma-separated wishes; all CPU runtimes and GPUs if not given")
     parser.add_argument("--only", default="", help=f"comma-separated cases of {', '.join(c.name for c in CASES)}")
-    parser.add_argument("--epochs", type=int, help="instead of the case's own")
+    parser.add_argument("--tables", default=",".join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--mnist", metavar="FOLDER", help="the four idx .gz files; made-up data of that size without it"
-    )
-    parser.add_argument("--skip-start", action="store_true", help="leave out cold start and prediction")
+    parser.add_argument("--mnist", metavar="FOLDER", help="the four idx .gz files; made-up data without it")
+    parser.add_argument("--housing", metavar="FILE", help="California housing as .csv; made-up data without it")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     arguments = parser.parse_args()
     devices = arguments.device.split(",") if arguments.device else [device.runtime for device in list_devices()]
-    if torch is not None:
-        torch.set_num_threads(os.cpu_count())
-
-    rows = []
-    for case in CASES:
-        if not arguments.only or case.name in arguments.only.split(","):
-            rows += compare(case, devices, arguments)
-    if not rows:
+    cases = [case for case in CASES if not arguments.only or case.name in arguments.only.split(",")]
+    if not cases:
         parser.error(f"--only={arguments.only} names no case")
-    header = ["network, batch", "who", "us a step", f"times as long as {' / '.join(devices)}", "loss"]
-    text = f"Medians of {arguments.rounds} rounds.\n\n{table(header, rows)}"
-    if not arguments.skip_start:
-        text += f"\n\n{table(['device', 'first fit in a new process', 'predict of one row'], starts(devices))}"
-    print(f"\n{text}")
-    if arguments.write:
-        write_section("Time of training", "python benchmarks/fit.py --mnist FOLDER --write", text)
+    if contenders.torch is not None:
+        contenders.torch.set_num_threads(os.cpu_count())
+
+    makers = {
+        "training": lambda: training(cases, devices, arguments),
+        "parts": lambda: overheads(cases, devices[0], arguments),
+        "rows": lambda: growing_rows(devices, arguments),
+        "epochs": lambda: growing_epochs(devices),
+        "start": lambda: starts(devices),
+        "predict": lambda: predictions(devices, arguments),
+    }
+    for name in arguments.tables.split(","):
+        title, text = makers[name]()
+        print(f"\n{title}\n\n{text}\n", flush=True)
+        if arguments.write:
+            write_section(title, "python benchmarks/fit.py --mnist FOLDER --housing FILE --write", text)
+
+
+def training(cases, devices, arguments):
+    """Time every contender on every case."""
+    rows = [row for case in cases for row in compare(case, devices, arguments)]
+    header = ["network, batch", "who", "us a step", f"times as long as {' / '.join(devices)}", "share of limit", "loss"]
+    return "Time of training", f"Medians of {arguments.rounds} rounds.\n\n{table(header, rows)}"
 
 
 def compare(case, devices, arguments):
     """Return the rows of a case."""
-    epochs = arguments.epochs or case.epochs
-    X, y = case.data(arguments.mnist)
-    contenders = {f"skintricate, {device}": ours(case, epochs, device) for device in devices}
-    own = list(contenders)
-    contenders["scikit-learn"] = sklearns(case, epochs)
-    if torch is not None:
-        contenders["torch"] = torchs(case, epochs)
-    steps = epochs * -(-len(X) // case.batch)
-    times = {name: [] for name in contenders}
-    losses = {}
+    X, y = case.data(arguments)
+    own = [f"skintricate, {device}" for device in devices]
+    fits = {name: contenders.ours(case, case.epochs, device) for name, device in zip(own, devices)}
+    steps = {name: case.epochs * case.steps for name in own}
+
+    def add(name, make, steps_an_epoch):
+        epochs = max(1, int(case.epochs * (SHORTER.get(name, 1) if case.name == "xor" else 1)))
+        fits[name], steps[name] = make(case, epochs), epochs * steps_an_epoch
+
+    add("scikit-learn", contenders.scikit_learn, case.steps)
+    if contenders.torch is not None:
+        add("torch", contenders.plain_torch, case.steps)
+    if contenders.skorch is not None:
+        add("skorch", contenders.skorch_net, case.steps)
+    if contenders.jax is not None:
+        add("JAX", contenders.JaxScan, len(X) // case.batch)
+        fits["JAX"].compile(X, y.astype(np.float32) if case.sizes[-1] == 1 else y.astype(np.int32))
+
+    times, losses, rates = {name: [] for name in fits}, {}, []
     for round_number in range(-1, arguments.rounds):
-        for name, fit in contenders.items():
+        for name, fit in fits.items():
+            target = y
+            if name == "JAX":
+                target = y.astype(np.float32) if case.sizes[-1] == 1 else y.astype(np.int32)
             time.sleep(PAUSE)
             started = time.perf_counter()
-            losses[name] = fit(X, y)
+            losses[name] = fit(X, target)
             if round_number >= 0:
-                times[name].append((time.perf_counter() - started) / steps * 1e6)
-    rows = []
-    for name in contenders:
+                times[name].append((time.perf_counter() - started) / steps[name] * 1e6)
+        rates.append(sgemm_rate())
+    rows, limit = [], case.flops / statistics.median(rates) * 1e6
+    for name in fits:
+        median = statistics.median(times[name])
         ratios = ""
         if name not in own:
             ratios = " / ".join(f"{statistics.median(a / b for a, b in zip(times[name], times[o])):.2f}" for o in own)
-        rows.append([case.label, name, f"{statistics.median(times[name]):.1f}", ratios, f"{losses[name]:.4f}"])
+        who = f"JAX, compiled in {fits[name].compile_seconds:.2f} s" if name == "JAX" else name
+        rows.append([case.label, who, f"{median:.2f}", ratios, f"{limit / median:.0%}", f"{losses[name]:.4f}"])
         print(*rows[-1], sep="  ", flush=True)
+    print(f"sgemm {statistics.median(rates) / 1e9:.0f} GFLOP/s", flush=True)
     return rows
 
 
-def ours(case, epochs, device):
-    """Return a function that fits with skintricate and returns the last loss."""
-    cls = IntricateRegressor if case.is_regression else IntricateClassifier
-
-    def fit(X, y):
-        network = cls(
-            case.hidden,
-            activation=case.activation,
-            learning_rate=case.rate,
-            batch_size=case.batch,
-            max_iter=epochs,
-            n_iter_no_change=None,
-            random_state=0,
-            device=device,
-        )
-        return network.fit(X, y).loss_
-
-    return fit
+def sgemm_rate(size=2048):
+    """Return the operations a second of a large product in NumPy, the best of three."""
+    a, best = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32), np.inf
+    for _ in range(3):
+        started = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
 
 
-def sklearns(case, epochs):
-    """Return a function that fits with scikit-learn and returns the last loss."""
-    cls = MLPRegressor if case.is_regression else MLPClassifier
+def overheads(cases, device, arguments):
+    """Time what comes on top of the steps: shuffling, validation, stopping, callbacks."""
+    rows = []
+    for case in cases:
+        X, y = case.data(arguments)
+        held = max(4, len(X) // 10)
+        validation = {"X_val": X[:held], "y_val": y[:held]}
+        fits = {
+            "bare": (contenders.ours(case, case.epochs, device, shuffle=False), {}),
+            "shuffled": (contenders.ours(case, case.epochs, device), {}),
+            "stopping": (contenders.ours(case, case.epochs, device, n_iter_no_change=case.epochs), {}),
+            "validated": (contenders.ours(case, case.epochs, device), validation),
+            "callback": (contenders.ours(case, case.epochs, device, verbose=[ProgressLine(10**9)]), {}),
+        }
+        times = {name: [] for name in fits}
+        for round_number in range(-1, arguments.rounds):
+            for name, (fit, extra) in fits.items():
+                started = time.perf_counter()
+                fit(X, y, **extra)
+                if round_number >= 0:
+                    times[name].append(time.perf_counter() - started)
+        bare = times["bare"]
+        shares = [statistics.median(b / a - 1 for a, b in zip(bare, times[name])) for name in list(fits)[1:]]
+        rows.append([case.label, f"{statistics.median(bare) * 1e3:.1f} ms", *(f"{share:+.1%}" for share in shares)])
+        print(*rows[-1], sep="  ", flush=True)
+    header = ["network, batch", "fit, neither", "shuffled", "and stopping", "and 10 % validated", "and a callback"]
+    text = f"On {device}; what each adds to a fit that keeps its loss history and does nothing else. The forward pass "
+    text += "over a tenth more rows alone is about 3 % of a fit.\n\n"
+    return "What comes on top of the steps", text + table(header, rows)
 
-    def fit(X, y):
-        network = cls(
-            hidden_layer_sizes=case.hidden,
-            activation=case.activation,
-            learning_rate_init=case.rate,
-            batch_size=case.batch,
-            max_iter=epochs,
-            n_iter_no_change=epochs,
-            tol=0.0,
-            alpha=0.0,
-            random_state=0,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is fixed
-            network.fit(X, y)
-        # MLPRegressor's loss is half the mean of the squares.
-        return network.loss_curve_[-1] * (2 if case.is_regression else 1)
 
-    return fit
+def growing_rows(devices, arguments):
+    """Time a sample from a thousand to a million rows, the samples trained on staying the same."""
+    rows = []
+    X, y = datasets.made_up(1_000_000, 20, 2)
+    for n in (1_000, 10_000, 100_000, 1_000_000):
+        case = Case("growing", (20, 100, 1), 200, n, max(1, 2_000_000 // n))
+        cells = [f"{n:_}", str(case.epochs)]
+        for device in devices:
+            fit, times = contenders.ours(case, case.epochs, device), []
+            for round_number in range(-1, max(3, arguments.rounds)):
+                started = time.perf_counter()
+                fit(X[:n], y[:n])
+                if round_number >= 0:
+                    times.append((time.perf_counter() - started) / n / case.epochs * 1e9)
+            cells.append(f"{statistics.median(times):.0f}")
+        rows.append(cells)
+        print(*cells, sep="  ", flush=True)
+    header = ["rows", "epochs", *(f"ns a sample, {device}" for device in devices)]
+    return "Growing data", f"20-100-1, batches of 200, two million samples in all.\n\n{table(header, rows)}"
 
 
-def torchs(case, epochs):
-    """Return a function that fits with a plain torch loop and returns the last loss."""
-    n_outputs = case.sizes[-1]
-    activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[case.activation]
-    criterion = (
-        torch.nn.MSELoss()
-        if case.is_regression
-        else (torch.nn.BCEWithLogitsLoss() if n_outputs == 1 else torch.nn.CrossEntropyLoss())
-    )
-
-    def fit(X, y):
-        torch.manual_seed(0)
-        layers = []
-        for n_inputs, units in zip(case.sizes, case.sizes[1:]):
-            dense = torch.nn.Linear(n_inputs, units)
-            torch.nn.init.xavier_uniform_(dense.weight)
-            torch.nn.init.zeros_(dense.bias)
-            layers += [dense, activation()]
-        network = torch.nn.Sequential(*layers[:-1])
-        X = torch.from_numpy(X)
-        y = torch.from_numpy(y)
-        y = y.float()[:, None] if n_outputs == 1 else y
-        adam = torch.optim.Adam(network.parameters(), lr=case.rate, fused=True)
-        for _ in range(epochs):
-            total = torch.zeros(())
-            order = torch.randperm(len(X))
-            for begin in range(0, len(X), case.batch):
-                rows = order[begin : begin + case.batch]
-                adam.zero_grad()
-                loss = criterion(network(X[rows]), y[rows])
-                loss.backward()
-                adam.step()
-                total += loss.detach() * len(rows)
-            last = total.item() / len(X)
-        return last
-
-    return fit
+def growing_epochs(devices):
+    """Measure the memory of a fit of few and of many epochs, each in a new process."""
+    rows = []
+    for device in devices:
+        cells = [device]
+        for epochs in (10, 100, 1_000, 10_000):
+            command = [sys.executable, __file__, "--memory", device, str(epochs)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            cells.append(f"{float(done.stdout) / 1024:.1f} MB")
+        rows.append(cells)
+        print(*cells, sep="  ", flush=True)
+    header = ["device", "10 epochs", "100", "1 000", "10 000"]
+    text = "Digits, 64-100-10: the largest memory of a process beyond that of one epoch. What grows is the record of "
+    text += "every step's loss and accuracy, 8 bytes a step.\n\n"
+    return "Memory and epochs", text + table(header, rows)
 
 
 def starts(devices):
-    """Return rows of the first fit in a new process, whose caches are warm, and of predicting one row."""
+    """Time the first fit of a new process, whose caches are warm."""
     rows = []
-    X, y = datasets.digits()
     for device in devices:
         seconds = []
         for _ in range(4):
@@ -239,23 +212,54 @@ def starts(devices):
                 [sys.executable, __file__, "--first-fit", device], capture_output=True, text=True, check=True
             )
             seconds.append(float(done.stdout))
-        estimator = IntricateClassifier(100, max_iter=5, n_iter_no_change=None, device=device).fit(X, y)
-        rows.append([device, f"{statistics.median(seconds[1:]):.2f} s", f"{one_row(estimator, X) * 1e6:.0f} us"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator = MLPClassifier(100, max_iter=5).fit(X, y)
-    rows.append(["scikit-learn", "", f"{one_row(estimator, X) * 1e6:.0f} us"])
-    return rows
+        rows.append([device, f"{statistics.median(seconds[1:]):.2f} s"])
+    return "First fit", table(["device", "first fit in a new process"], rows)
 
 
-def one_row(estimator, X):
-    """Return the median seconds of predicting one row."""
-    times = []
-    for row in range(300):
+def predictions(devices, arguments):
+    """Time predictions of one row and of many, beside MLPClassifier and the bare products."""
+    rows, generator = [], np.random.default_rng(0)
+    for sizes, n in (((64, 100, 10), 200_000), ((784, 512, 10), 20_000), ((784, 512, 512, 10), 20_000)):
+        X = generator.normal(size=(n, sizes[0])).astype(np.float32)
+        y = generator.integers(sizes[-1], size=1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mlp = MLPClassifier(sizes[1:-1], max_iter=1).fit(X[:1000], y)
+        estimators = {"scikit-learn": mlp}
+        for device in devices:
+            options = {"max_iter": 1, "n_iter_no_change": None, "device": device}
+            estimators[device] = IntricateClassifier(sizes[1:-1], **options).fit(X[:1000], y)
+        weights = [w.astype(np.float32) for w in mlp.coefs_]
+        label = "-".join(map(str, sizes))
+        rows.append(
+            [label, "NumPy's products alone", "", "", f"{median(lambda: products(X, weights), 5) * 1e3:.1f} ms"]
+        )
+        for name, estimator in estimators.items():
+            time.sleep(PAUSE)
+            few = [f"{median(lambda: estimator.predict(X[:k]), 300) * 1e6:.0f} us" for k in (1, 200)]  # noqa: B023
+            many = f"{median(lambda: estimator.predict_proba(X), arguments.rounds) * 1e3:.1f} ms"  # noqa: B023
+            rows.append([label, name, *few, many])
+            print(*rows[-1], sep="  ", flush=True)
+    header = ["network", "who", "predict 1 row", "200 rows", "predict_proba of 200 000 or 20 000"]
+    return "Predictions", table(header, rows)
+
+
+def products(X, weights):
+    """Multiply X by all weights, one after the other."""
+    for w in weights:
+        X = X @ w
+    return X
+
+
+def median(function, times):
+    """Return the median seconds of a call, after three that do not count."""
+    seconds = []
+    for number in range(-3, times):
         started = time.perf_counter()
-        estimator.predict(X[row : row + 1])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[10:])
+        function()
+        if number >= 0:
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 def first_fit(device):
@@ -266,8 +270,21 @@ def first_fit(device):
     print(time.perf_counter() - started)
 
 
+def memory(device, epochs):
+    """Print the kilobytes by which a fit of many epochs raises this process's memory over that of one epoch."""
+    X, y = datasets.digits()
+    before = None
+    for max_iter in (1, epochs):
+        IntricateClassifier(100, max_iter=max_iter, n_iter_no_change=None, device=device).fit(X, y)
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = used if before is None else before
+    print(used - before)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--first-fit"]:
         first_fit(sys.argv[2])
+    elif sys.argv[1:2] == ["--memory"]:
+        memory(sys.argv[2], int(sys.argv[3]))
     else:
         main()

@@ -7,7 +7,17 @@ import re
 from pathlib import Path
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-PACKAGES = ("skintricate", "scikit-learn", "numpy", "torch", "intel-opencl-rt", "pocl-binary-distribution", "pyopencl")
+PACKAGES = (
+    "skintricate",
+    "scikit-learn",
+    "numpy",
+    "torch",
+    "skorch",
+    "jax",
+    "intel-opencl-rt",
+    "pocl-binary-distribution",
+    "pyopencl",
+)
 
 
 def machine():

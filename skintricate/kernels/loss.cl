@@ -29,8 +29,41 @@ static inline void store_losses(const Step *step, const global Stage *stage, int
     step->losses[stage->losses + 2 * tile_number + 1] = correct;
 }
 
+#if ROWS <= WIDTH
+/* The rows of a tile in the lanes of one vector, where each has one output and no activation of its own. */
+static inline void loss_of_one_column(const Step *step, const global Stage *stage, int tile_number) {
+    const int first = tile_number * ROWS, rows = SMALLER(ROWS, step->rows - first);
+    const size_t at = (size_t)first * WIDTH;
+    const global scalar *p = step->constants + stage->constants;
+    const scalar scale = p[0], threshold = p[1];
+    scalar outputs[WIDTH] = {0}, targets[WIDTH] = {0}, weights[WIDTH] = {0}, gradients[WIDTH];
+    for (int r = 0; r < rows; r++) {
+        const size_t row = sample_row(step, first + r);
+        outputs[r] = step->workspace[stage->value + at + r * WIDTH];
+        targets[r] = step->run->class_codes ? step->Y[row] == 0 : step->Y[row * step->run->target_columns];
+        weights[r] = step->run->weighted ? step->sample_weight[row] : (scalar)1;
+    }
+    const real y = load_private(outputs), t = load_private(targets), weight = load_private(weights);
+    const real right = step->run->class_codes || isnan(threshold)
+                           ? (t > (scalar)0.5 ? weight : (real)0)
+                           : ((y > threshold) == (t > (scalar)0.5) ? weight : (real)0);
+    /* A row without weight does not count, even where its loss or gradient is not finite. */
+    const real total = weight != 0 ? loss_value(stage->code, y, t, p + 2) * (weight * scale) : (real)0;
+    store_private(weight != 0 ? loss_gradient(stage->code, y, t, p + 2) * (weight * scale) : (real)0, gradients);
+    for (int r = 0; r < rows; r++)
+        store(LANES < 1 ? (real)gradients[r] : (real)0, step->workspace + stage->target + at + r * WIDTH);
+    store_losses(step, stage, tile_number, lane_sum(total), lane_sum(right));
+}
+#endif
+
 TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
+#if ROWS <= WIDTH
+    if (columns == 1 && stage->activation == 0) {
+        loss_of_one_column(step, stage, tile_number);
+        return;
+    }
+#endif
     const global scalar *p = step->constants + stage->constants;
     const scalar scale = p[0], threshold = p[1];
     const bool one_of_many = step->run->class_codes || isnan(threshold);

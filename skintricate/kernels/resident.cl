@@ -1,10 +1,11 @@
 /* Many steps, whole epochs of them, in one launch: nothing is launched, set or waited for by the host between steps.
  *
  * A step is a list of *phases*; what is in one phase is independent. A phase's work is cut into tickets, which lie in
- * as many queues as there are work-groups. A group draws from its own queue, then from the others'; before the
- * first ticket of a phase it waits until all phases before are finished. So whatever a group waits for has been drawn
- * by a group that is running already: a launch ends on any number of groups, also when the device runs them one
- * after another. Which group does a ticket changes no result; that it is mostly the same one keeps data in its cache.
+ * as many queues as there are work-groups. A group draws all of its own queue, then waits for the end of the phase.
+ * What it wrote in one phase it reads in the next, so data stays in its core's cache; only from a queue that lags far
+ * behind, or does not move, does it take tickets away. So a group waits for tickets that somebody has drawn already,
+ * and never for a group that has not begun: a launch ends on any number of groups, also when the device runs them one
+ * after another. Which group does a ticket changes no result.
  *
  * phases: [0, step_begin) open an epoch, [step_begin, epoch_end) make a step, [epoch_end, phase_count) close an epoch.
  * The launch's offset is the first step; steps count from the run's beginning, epochs from training's.
@@ -32,13 +33,9 @@ static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
     }
 }
 
-/* Wait until so many tickets are finished; false where training has stopped. */
-static inline bool wait_for(volatile global int *finished, int count, volatile global const int *control) {
-    while (*finished < count)
-        if (control[0]) return false;
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
-    return control[0] == 0;
-}
+/* How often a waiting group looks before it looks at the queues, and when it takes whatever is left there. */
+#define LOOKS 256
+#define LONG_WAIT (64 * LOOKS)
 
 /* Tiles [tile, tile_end) of stages that follow each other. */
 static inline void run_tiles(const Step *step, const global Stage *stages, const global Phase *phase, int tile,
@@ -92,27 +89,32 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
         for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
             const global Phase *phase = phases + p;
             const int count = (phase->tiles + phase->chunk - 1) / phase->chunk, share = (count + groups - 1) / groups;
+            if (control[0]) return;
             if (groups == 1) {
-                if (control[0]) return;
                 for (int ticket = 0; ticket < count; ticket++)
                     run_ticket(STEP_NAMES, phase, ticket, epoch_step, slot, first_epoch + slot, capacity);
                 continue;
             }
-            int done = 0;
-            for (int turn = 0; turn < groups; turn++) {
-                const int queue = (group + turn) % groups, begin = queue * share;
-                const int end = drawn + SMALLER(share, count - begin);
-                int ticket;
-                while ((ticket = draw_ticket(tickets + LINE * (2 + queue), drawn, end)) >= 0) {
-                    if (done++ == 0 && !wait_for(tickets + LINE, finished, control)) return;
-                    run_ticket(STEP_NAMES, phase, begin + ticket - drawn, epoch_step, slot, first_epoch + slot, capacity);
-                }
-            }
-            if (done > 0) {
-                mem_fence(CLK_GLOBAL_MEM_FENCE);
-                atomic_add(tickets + LINE, done);
-            }
             finished += count;
+            int queue = group, least_left = 0;
+            for (int looks = 0;; looks++) {
+                if (looks == 0 || (looks % LOOKS == 0 && (queue = (queue + 1) % groups) != group)) {
+                    const int begin = queue * share, end = drawn + SMALLER(share, count - begin);
+                    if (looks > 0) least_left = looks < LONG_WAIT ? share / 4 : 0;
+                    int ticket, done = 0;
+                    while ((ticket = draw_ticket(tickets + LINE * (2 + queue), drawn, end - least_left)) >= 0) {
+                        run_ticket(STEP_NAMES, phase, begin + ticket - drawn, epoch_step, slot, first_epoch + slot,
+                                   capacity);
+                        done++;
+                    }
+                    if (done > 0) {
+                        mem_fence(CLK_GLOBAL_MEM_FENCE);
+                        atomic_add(tickets + LINE, done);
+                    }
+                }
+                if (*(tickets + LINE) >= finished) break;
+            }
+            mem_fence(CLK_GLOBAL_MEM_FENCE);
             drawn += share;
         }
     }

@@ -321,8 +321,8 @@ class Lowering:
         return (-(-weights.inputs // self._tile.rows) + weights.has_bias) * panels
 
     def rows_before(self, part, parts):
-        """Return the rows of a batch, whole tiles, before one of its equal parts."""
-        return min(self.row_tiles * part // parts * self._tile.rows, self.plan.batch_size)
+        """Return the rows of a batch before one of its equal parts, cut as ``resident.cl`` cuts blocks into queues."""
+        return min(-(-self.row_tiles // parts) * part * self._tile.rows, self.plan.batch_size)
 
     # The parts of a plan.
 
