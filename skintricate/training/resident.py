@@ -37,6 +37,11 @@ def seconds_together(plan, n_groups):
     return seconds_alone(plan) / n_groups + (len(plan.launches) * SECONDS_PER_PHASE if n_groups > 1 else 0)
 
 
+def choose_groups(plan, units):
+    """Return how many work-groups to launch on so many compute units: one, where waiting would cost more."""
+    return min((1, units), key=lambda n: seconds_together(plan, n))
+
+
 class Resident:
     """Queues epochs of a plan, any number of steps in a launch.
 
@@ -57,8 +62,7 @@ class Resident:
 
     def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted, validation_steps=0, keep_best=False):
         self._device, self._steps, plan = arena.device, steps, arena.plan
-        units = arena.device.handle.max_compute_units
-        groups = min((1, units), key=lambda n: seconds_together(plan, n))
+        groups = choose_groups(plan, arena.device.handle.max_compute_units)
         self.seconds_per_step = seconds_together(plan, groups)
         begin = [_phase("order", tiles=shuffle_side(n_samples))] if shuffle else []
         begin += [_phase("weigh", tiles=steps)] if weighted else []

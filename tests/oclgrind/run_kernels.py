@@ -35,14 +35,14 @@ from skintricate.layers import (
     TanH,
 )
 from skintricate.optimizers import Adam, AdamW, CosineRate, Momentum, Nesterov, RMSprop
-from skintricate.training import lowering, resident, trainer
+from skintricate.training import MinLossReached, lowering, resident, trainer
 
 # The tiles of GPUs, of CPUs with vectors of 4, 8 and 16 lanes, and of a panel of two vectors.
 TILES = {
     "gpu": Tile(4, 4, 1, 64, "fma"),
     "cpu4": Tile(4, 4, 3, 1, "contracted"),
-    "cpu8": Tile(8, 4, 2, 1, "mad"),
-    "cpu16": Tile(16, 8, 3, 1, "contracted"),
+    "cpu8": Tile(8, 4, 2, 1, "mad", parts=2),
+    "cpu16": Tile(16, 8, 3, 1, "contracted", parts=3),
 }
 # A budget, in scalars, that holds the network of the case "streamed" and a few batches, not the data.
 STREAMED_LIMIT = 3500
@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--tiles", default="", help="comma-separated names, or 'all'; the device's own where empty")
     parser.add_argument("--unfused", action="store_true", help="a launch for every stage, even where weights are few")
     parser.add_argument("--staged", action="store_true", help="launches for every step, even where networks are small")
+    parser.add_argument("--groups", type=int, help="work-groups of a launch that trains whole epochs")
     parser.add_argument("--fill", type=lambda text: int(text, 0), help="byte that new buffers are filled with")
     parser.add_argument("--whole-writes", action="store_true", help="write whole buffers only; see whole_writes")
     arguments = parser.parse_args()
@@ -68,6 +69,8 @@ def main():
         lowering.CACHED_WEIGHTS = -1
     if arguments.staged:
         resident.suits = lambda *_: False
+    if arguments.groups:
+        resident.choose_groups = lambda *_: arguments.groups
     tiles = list(TILES) if arguments.tiles == "all" else [t for t in arguments.tiles.split(",") if t] or [None]
     for tile in tiles:
         if tile is not None:
@@ -89,7 +92,7 @@ def tile_for(tile, dtype):
         return tile
     width = tile.width // 2
     columns = tile.columns if tile.columns * width % tile.rows == 0 else 2
-    return Tile(width, tile.rows, columns, tile.local_size, tile.multiply_add)
+    return Tile(width, tile.rows, columns, tile.local_size, tile.multiply_add, tile.parts)
 
 
 class Record:
@@ -258,6 +261,26 @@ def cases():
             real(17, 2),
             {"early_stopping": True, "validation_data": (X3, real(17, 2)), "n_iter_no_change": 1, "metrics": ["r2"]},
         ),
+        "parts": ([Dense(9), TanH(), Dense(1)], real(101, 5), real(101, 1), {"batch_size": 100, "alpha": 0.1}),
+        "parts_clipped": (
+            [Dense(9), GELU(), Dense(3)],
+            real(101, 5),
+            real(101, 3),
+            {"batch_size": 100, "optimizer": Momentum(clip_norm=0.1)},
+        ),
+        "validated_classes": (
+            [Dense(5), Dropout(0.3), ReLU(), Dense(5), SoftMax()],
+            X17,
+            codes,
+            {
+                "loss": "categorical_cross_entropy",
+                "early_stopping": True,
+                "validation_data": (X17, codes),
+                "batch_size": 5,
+                "sample_weight": weights,
+            },
+        ),
+        "halted": ([Dense(2)], X3, real(17, 2), {"halting_condition": MinLossReached(100.0), "max_iter": 5}),
         "no_change": ([Dense(2)], X3, real(17, 2), {"n_iter_no_change": 1, "tol": 10.0, "max_iter": 9}),
         "sparse": ([Dense(3)], scipy.sparse.csr_matrix(X7 * (X7 > 0)), real(13, 3), {"batch_size": 7}),
     }

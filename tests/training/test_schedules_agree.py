@@ -1,4 +1,6 @@
-"""One launch for many epochs, two for a step, or one for every stage: the same bits."""
+"""One launch for many epochs, by one or more work-groups, some for a step, or one for every stage: the same bits."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ NETWORKS = [
 ]
 
 
-SCHEDULES = ["resident", "rows", "stages"]
+SCHEDULES = ["resident, 1 group", "resident, 2 groups", "resident, 5 groups", "rows", "stages"]
 
 
 @pytest.fixture
@@ -55,8 +57,11 @@ def launched(monkeypatch):
 
 
 def choose(schedule, monkeypatch):
-    """Let training take a schedule: all in one launch, two launches a step, or one for every stage."""
-    monkeypatch.setattr(resident, "suits", lambda *arguments: schedule == "resident")
+    """Let training take a schedule: all in one launch, a launch for blocks of rows, or one for every stage."""
+    name, _, groups = schedule.partition(", ")
+    monkeypatch.setattr(resident, "suits", lambda tile: name == "resident")
+    if groups:
+        monkeypatch.setattr(resident, "choose_groups", lambda plan, units: int(groups.split()[0]))
     if schedule == "stages":
         monkeypatch.setattr(lowering, "CACHED_WEIGHTS", 0)
 
@@ -81,7 +86,7 @@ def trained(network, loss, device, dtype, clip_norm, weighted):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_three_schedules(network, loss, dtype, clip_norm, weighted, float64, monkeypatch, launched):
+def test_all_schedules(network, loss, dtype, clip_norm, weighted, float64, monkeypatch, launched):
     skip_where_there_is_one_schedule(float64, dtype)
     results, plans = [], []
     for schedule in SCHEDULES:
@@ -90,11 +95,11 @@ def test_three_schedules(network, loss, dtype, clip_norm, weighted, float64, mon
             choose(schedule, patch)
             results.append(trained(network, loss, float64, dtype, clip_norm, weighted))
         plans.append(launched[0].copy())
-    assert_bitwise(results[0], results[1])
-    assert_bitwise(results[0], results[2])
-    assert plans[0] == plans[1]
-    assert plans[0].count("rows") == 1
-    assert "rows" not in plans[2]
+    for result in results[1:]:
+        assert_bitwise(results[0], result)
+    *fused, unfused = plans
+    assert all(plan == fused[0] and plan.count("rows") == 1 for plan in fused)
+    assert "rows" not in unfused
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -112,7 +117,7 @@ def test_the_schedule_is_the_one_asked_for(schedule, device, monkeypatch):
         monkeypatch.setattr(cls, "__init__", spy)
     choose(schedule, monkeypatch)
     Model([Dense(3)], device=device, random_state=0).fit(*problem(MeanSquared()), max_iter=1)
-    assert made == [Resident if schedule == "resident" else Staged]
+    assert made == [Resident if schedule.startswith("resident") else Staged]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -140,6 +145,58 @@ def test_many_epochs_of_a_schedule(schedule, patience, float64, monkeypatch):
         assert history.stopped_by == "no improvement"
         assert len(history) < epochs
         assert (model.state.epoch, model.state.step) == (len(history), 5 * len(history))
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_sums_in_parts(clip_norm, float64, monkeypatch, launched):
+    """A batch whose weight gradients are summed in parts, which are then added: in every schedule that has them."""
+    skip_where_there_is_one_schedule(float64, "float64")
+    of = Tile.of
+    monkeypatch.setattr(Tile, "of", staticmethod(lambda *arguments: replace(of(*arguments), parts=3)))
+    open_device(float64)._made.clear()  # programs hold their tile
+    X, Y = problem(MeanSquared(), 230, 6)
+    network, results = [Dense(11), TanH(), Dense(5), ReLU(), Dense(3)], []
+    orders = [shuffled_order(230, SEED, epoch) for epoch in range(2)]
+    options = {"batch_size": 101, "max_iter": 2, "alpha": 0.1}
+    for schedule in SCHEDULES[:-1]:
+        with monkeypatch.context() as patch:
+            choose(schedule, patch)
+            model = Model(network, device=float64, dtype="float64", random_state=SEED)
+            model.fit(X, Y, optimizer=Basic(0.1, clip_norm=clip_norm), **options)
+        results.append(model.state.weights)
+        assert launched[-1].count("dense_add_parts") == 1
+    open_device(float64)._made.clear()
+    for result in results[1:]:
+        assert_bitwise(results[0], result)
+    descent = Descent(Basic(0.1, clip_norm=clip_norm))
+    start = initial_weights(network, 6)
+    expected, *_ = train(Network(network, MeanSquared(), alpha=0.1), start, X, Y, descent, orders, 101)
+    assert_close(results[0], expected, 1e-9)
+
+
+def test_a_launch_may_end_after_any_step(float64, monkeypatch):
+    """Launches are cut so that an interrupt is served; where, changes nothing."""
+    skip_where_there_is_one_schedule(float64, "float32")
+    X, Y = problem(MeanSquared(), 53, 6)
+    results = []
+    for seconds in (100.0, 1e-12):
+        monkeypatch.setattr(resident, "PATIENCE", seconds)
+        for groups in (1, 3):
+            monkeypatch.setattr(resident, "choose_groups", lambda plan, units, groups=groups: groups)
+            model = Model([Dense(9), TanH(), Dense(3)], device=float64, random_state=0)
+            history = model.fit(X, Y, batch_size=10, max_iter=7)
+            results.append([*model.state.weights, history.step_loss, history.loss])
+    for result in results[1:]:
+        assert_bitwise(results[0], result)
+
+
+def test_more_groups_than_cores(device, monkeypatch):
+    """No group waits for one that has not begun."""
+    skip_where_there_is_one_schedule(device, "float32")
+    monkeypatch.setattr(resident, "choose_groups", lambda plan, units: 40 * units)
+    X, Y = problem(MeanSquared(), 300, 6)
+    model = Model([Dense(9), TanH(), Dense(3)], device=device, random_state=0)
+    assert len(model.fit(X, Y, batch_size=100, max_iter=50)) == 50
 
 
 def test_a_network_larger_than_the_cache_is_not_fused(device, launched):
