@@ -31,9 +31,8 @@ def curve(n_samples, n_features, seed=0):
 
 
 def california(path):
-    """Return eight features and the house value of California housing, all standardised, from a .csv or .csv.gz file."""
-    opened = gzip.open(path, "rt") if str(path).endswith(".gz") else open(path)
-    with opened as file:
+    """Return eight features and the house value of California housing, standardised, from a .csv or .csv.gz file."""
+    with gzip.open(path, "rt") if str(path).endswith(".gz") else open(path) as file:
         rows = [[float(cell or "nan") for cell in row[:9]] for row in list(csv.reader(file))[1:]]
     values = np.array(rows)
     values = np.where(np.isnan(values), np.nanmedian(values, axis=0), values)

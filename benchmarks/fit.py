@@ -13,6 +13,7 @@ epoch; peers that train the same thing agree on it. With --write the tables go i
 """
 
 import argparse
+import functools
 import os
 import resource
 import statistics
@@ -83,7 +84,7 @@ def compare(case, devices, arguments):
     X, y = case.data(arguments)
     own = [f"skintricate, {device}" for device in devices]
     fits = {name: contenders.ours(case, case.epochs, device) for name, device in zip(own, devices)}
-    steps = {name: case.epochs * case.steps for name in own}
+    steps = dict.fromkeys(own, case.epochs * case.steps)
 
     def add(name, make, steps_an_epoch):
         epochs = max(1, int(case.epochs * (SHORTER.get(name, 1) if case.name == "xor" else 1)))
@@ -231,13 +232,12 @@ def predictions(devices, arguments):
             estimators[device] = IntricateClassifier(sizes[1:-1], **options).fit(X[:1000], y)
         weights = [w.astype(np.float32) for w in mlp.coefs_]
         label = "-".join(map(str, sizes))
-        rows.append(
-            [label, "NumPy's products alone", "", "", f"{median(lambda: products(X, weights), 5) * 1e3:.1f} ms"]
-        )
+        bare = median(functools.partial(products, X, weights), 5)
+        rows.append([label, "NumPy's products alone", "", "", f"{bare * 1e3:.1f} ms"])
         for name, estimator in estimators.items():
             time.sleep(PAUSE)
-            few = [f"{median(lambda: estimator.predict(X[:k]), 300) * 1e6:.0f} us" for k in (1, 200)]  # noqa: B023
-            many = f"{median(lambda: estimator.predict_proba(X), arguments.rounds) * 1e3:.1f} ms"  # noqa: B023
+            few = [f"{median(functools.partial(estimator.predict, X[:k]), 300) * 1e6:.0f} us" for k in (1, 200)]
+            many = f"{median(functools.partial(estimator.predict_proba, X), arguments.rounds) * 1e3:.1f} ms"
             rows.append([label, name, *few, many])
             print(*rows[-1], sep="  ", flush=True)
     header = ["network", "who", "predict 1 row", "200 rows", "predict_proba of 200 000 or 20 000"]
