@@ -51,6 +51,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     arguments = parser.parse_args()
     devices = arguments.device.split(",") if arguments.device else [device.runtime for device in list_devices()]
+    devices = [device for device in devices if device != "oclgrind"]  # a simulator
     cases = [case for case in CASES if not arguments.only or case.name in arguments.only.split(",")]
     if not cases:
         parser.error(f"--only={arguments.only} names no case")

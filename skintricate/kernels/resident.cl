@@ -33,9 +33,14 @@ static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
     }
 }
 
-/* How often a waiting group looks before it looks at the queues, and when it takes whatever is left there. */
+/* How often a waiting group looks for the end of the phase before it looks at a queue, and before it takes what is left. */
 #define LOOKS 256
 #define LONG_WAIT (64 * LOOKS)
+
+/* Tickets to leave in another group's queue: none if nobody has touched it or the wait is long, else a quarter. */
+static inline int tickets_to_leave(volatile global const int *drawn, int begin, int share, int looks) {
+    return *drawn <= begin || looks >= LONG_WAIT ? 0 : share / 4;
+}
 
 /* Tiles [tile, tile_end) of stages that follow each other. */
 static inline void run_tiles(const Step *step, const global Stage *stages, const global Phase *phase, int tile,
@@ -96,13 +101,14 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                 continue;
             }
             finished += count;
-            int queue = group, least_left = 0;
+            int queue = group;
             for (int looks = 0;; looks++) {
                 if (looks == 0 || (looks % LOOKS == 0 && (queue = (queue + 1) % groups) != group)) {
                     const int begin = queue * share, end = drawn + SMALLER(share, count - begin);
-                    if (looks > 0) least_left = looks < LONG_WAIT ? share / 4 : 0;
+                    volatile global int *counter = tickets + LINE * (2 + queue);
+                    const int left = queue == group ? 0 : tickets_to_leave(counter, drawn, share, looks);
                     int ticket, done = 0;
-                    while ((ticket = draw_ticket(tickets + LINE * (2 + queue), drawn, end - least_left)) >= 0) {
+                    while ((ticket = draw_ticket(counter, drawn, end - left)) >= 0) {
                         run_ticket(STEP_NAMES, phase, begin + ticket - drawn, epoch_step, slot, first_epoch + slot,
                                    capacity);
                         done++;

@@ -12,10 +12,12 @@ from skintricate.kernels import COPIED, PHASE, PHASE_KINDS, shuffle_side
 from skintricate.training.interrupts import PATIENCE, Interrupts
 
 # What the planner reckons with, measured on a CPU with AVX-512: seconds a tile takes beside its arithmetic,
-# operations a second of one work-item, and seconds that waiting for each other costs in a phase.
-SECONDS_PER_TILE = 1.5e-7
-OPERATIONS_PER_SECOND = 5e10
-SECONDS_PER_PHASE = 5e-7
+# operations a second of one work-item, seconds that a phase costs each group that takes part, and seconds in which
+# a number of the weights comes from another core.
+SECONDS_PER_TILE = 3e-8
+OPERATIONS_PER_SECOND = 8e10
+SECONDS_PER_PHASE = 2e-7
+SECONDS_PER_WEIGHT = 1.5e-9
 # Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
 TICKETS_PER_GROUP = 128
 # Integers from one counter of resident.cl to the next.
@@ -34,12 +36,17 @@ def seconds_alone(plan):
 
 def seconds_together(plan, n_groups):
     """Return the seconds that a step is expected to take so many work-groups."""
-    return seconds_alone(plan) / n_groups + (len(plan.launches) * SECONDS_PER_PHASE if n_groups > 1 else 0)
+    if n_groups == 1:
+        return seconds_alone(plan)
+    waiting = n_groups * len(plan.launches) * SECONDS_PER_PHASE
+    exchange = plan.parameter_count * SECONDS_PER_WEIGHT
+    return seconds_alone(plan) / n_groups + waiting + exchange
 
 
 def choose_groups(plan, units):
-    """Return how many work-groups to launch on so many compute units: one, where waiting would cost more."""
-    return min((1, units), key=lambda n: seconds_together(plan, n))
+    """Return how many work-groups to launch on so many compute units: fewer where waiting would cost more."""
+    counts = {units, *(2**k for k in range(units.bit_length()))}
+    return min(sorted(counts), key=lambda n: seconds_together(plan, n))
 
 
 class Resident:
