@@ -24,7 +24,7 @@ from skintricate.losses import CategoricalCrossEntropy
 from skintricate.optimizers import Adam
 from skintricate.training import FitOptions, NetworkState, infer_shapes, resident
 from skintricate.training.data import Data
-from skintricate.training.trainer import make_trainer
+from skintricate.training.planning import make_trainer
 
 EPOCH_STEPS = 8
 # Seconds of one timed launch.

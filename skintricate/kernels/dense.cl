@@ -13,15 +13,18 @@
 static inline void multiply_rows(const Step *step, const global Stage *stage, int n0, const global scalar *b,
                                  int vectors, real *tile) {
     const int batch = step->run->batch_size, last = step->rows - 1, k = stage->inputs;
+    const bool is_x = stage->source < 0;
+    const global scalar *left = is_x ? step->X : step->workspace + stage->source;
+    const int panel = is_x ? k : PANEL, padded = is_x ? k : (k + WIDTH - 1) / WIDTH * WIDTH;
     size_t row[ROWS];
-    if (stage->source < 0) {
-        for (int r = 0; r < ROWS; r++) row[r] = sample_row(step, SMALLER(n0 + r, last));
-        multiply(vectors, step->X, row, k, k, k, batch, b, tile);
-    } else {
-        for (int r = 0; r < ROWS; r++) row[r] = SMALLER(n0 + r, last);
-        const int padded = (k + WIDTH - 1) / WIDTH * WIDTH;
-        multiply(vectors, step->workspace + stage->source, row, k, PANEL, padded, batch, b, tile);
+    for (int r = 0; r < ROWS; r++) row[r] = is_x ? sample_row(step, SMALLER(n0 + r, last)) : SMALLER(n0 + r, last);
+#if ROWS <= WIDTH
+    if (stage->outputs == 1) {
+        multiply_column(left, row, k, panel, padded, batch, b, tile);
+        return;
     }
+#endif
+    multiply(vectors, left, row, k, panel, padded, batch, b, tile);
 }
 
 TILE_FUNCTION dense_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
@@ -75,15 +78,21 @@ static inline void weight_gradient(const Step *step, const global Stage *stage, 
         for (int j = 0; j < vectors; j++) tile[j] = 0;
         for (int n = begin; n < end; n++, dz += vectors * WIDTH)
             for (int j = 0; j < vectors; j++) tile[j] += load(dz + j * WIDTH);
-    } else if (stage->source < 0) {
-        const bool ordered = step->run->ordered;
-        const int first = step->first + begin;
-        const global scalar *x = step->X + i0 + (ordered ? 0 : (size_t)first * stage->inputs);
-        multiply_transposed(vectors, x, ordered ? step->order + first : 0, stage->inputs, dz, end - begin, tile);
     } else {
-        const int width = panel_width(i0, stage->inputs), panel = i0 / PANEL * PANEL;
-        const global scalar *x = step->workspace + stage->source + (size_t)panel * batch + (size_t)begin * width;
-        multiply_transposed(vectors, x + i0 - panel, 0, width, dz, end - begin, tile);
+        const bool is_x = stage->source < 0, ordered = is_x && step->run->ordered;
+        const int first = step->first + begin, panel = i0 / PANEL * PANEL;
+        const int stride = is_x ? stage->inputs : panel_width(i0, stage->inputs);
+        const global int *index = ordered ? step->order + first : 0;
+        const global scalar *x = is_x ? step->X + i0 + (ordered ? 0 : (size_t)first * stride)
+                                      : step->workspace + stage->source + (size_t)panel * batch + (size_t)begin * stride
+                                            + (i0 - panel);
+#if ROWS <= WIDTH
+        if (stage->outputs == 1) {
+            multiply_transposed_column(x, index, stride, dz, end - begin, tile);
+            return;
+        }
+#endif
+        multiply_transposed(vectors, x, index, stride, dz, end - begin, tile);
     }
 }
 

@@ -63,6 +63,43 @@ DEFINE_MULTIPLY(multiply_3, 3)
 DEFINE_MULTIPLY_TRANSPOSED(multiply_transposed_3, 3)
 #endif
 
+#if ROWS <= WIDTH
+/* The same for a matrix b of one column, whose numbers lie WIDTH apart: the lanes run along the sum, not along columns
+ * of which all but one are padding. */
+static inline void multiply_column(const global scalar *left, const size_t *row, int k, int panel, int padded, int batch,
+                                   const global scalar *b, real *tile) {
+    real c[ROWS];
+    _Pragma("unroll") for (int r = 0; r < ROWS; r++) c[r] = 0;
+    for (int begin = 0; begin < k; begin += PANEL) {
+        const int panel_begin = begin / panel * panel, count = SMALLER(PANEL, k - begin);
+        const int width = SMALLER(panel, padded - panel_begin);
+        const global scalar *a = left + (size_t)panel_begin * batch + (begin - panel_begin);
+        scalar factors[PANEL];
+        for (int p = 0; p < PANEL; p++) factors[p] = p < count ? b[(size_t)(begin + p) * WIDTH] : (scalar)0;
+        for (int p = 0; p < count; p += WIDTH) {
+            const real v = load_private(factors + p);
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++)
+                c[r] = MULTIPLY_ADD(without_padding(load(a + row[r] * width + p), count - p), v, c[r]);
+        }
+    }
+    _Pragma("unroll") for (int r = 0; r < ROWS; r++) tile[r] += LANES < 1 ? (real)lane_sum(c[r]) : (real)0;
+}
+
+/* The same for the transpose: the lanes are the ROWS columns of a. Four sums, so that additions need not wait. */
+static inline void multiply_transposed_column(const global scalar *a, const global int *index, int stride,
+                                              const global scalar *b, int n, real *tile) {
+    real c[4] = {0, 0, 0, 0};
+    scalar lanes[WIDTH];
+    for (int p = 0; p < n; p += 4)
+        _Pragma("unroll") for (int q = 0; q < 4; q++)
+            if (p + q < n)
+                c[q] = MULTIPLY_ADD(load(a + (size_t)(index ? index[p + q] : p + q) * stride),
+                                    (real)(b[(size_t)(p + q) * WIDTH]), c[q]);
+    store_private((c[0] + c[1]) + (c[2] + c[3]), lanes);
+    for (int r = 0; r < ROWS; r++) tile[r] = LANES < 1 ? (real)lanes[r] : (real)0;
+}
+#endif
+
 static inline void multiply(int vectors, const global scalar *left, const size_t *row, int k, int panel, int padded,
                             int batch, const global scalar *b, real *tile) {
 #if COLUMNS > 2

@@ -6,8 +6,8 @@ from skintricate.training.forward import Forward
 from skintricate.training.halting import Halting, MinAccuracyReached, MinLossReached
 from skintricate.training.history import History
 from skintricate.training.lowering import Lowering, infer_shapes
+from skintricate.training.planning import require_parameters
 from skintricate.training.state import NetworkState
-from skintricate.training.trainer import require_parameters
 
 __all__ = [
     "Callback",

@@ -6,6 +6,7 @@ import numpy as np
 
 from skintricate.backend.launch import Launcher
 from skintricate.kernels import RUN
+from skintricate.training.data import TAIL
 
 KERNELS_OF_MANY_STAGES = ("rows", "dense_backward_weights", "dense_add_parts", "dense_update")
 
@@ -34,7 +35,7 @@ class Arena:
         weakref.finalize(self, program.give_back, self._borrowed).atexit = False
         size = self.dtype.itemsize
         self.parameters = device.buffer(plan.parameter_size * size) if parameters is None else parameters
-        self.workspace = self._zeros(plan.workspace_size * size)
+        self.workspace = self._zeros((plan.workspace_size + TAIL) * size)
         self.scalars = device.buffer(scalars * size)
         self.losses = self._zeros(losses * size)
         self.history = self._zeros(history * size)

@@ -12,7 +12,8 @@ from skintricate.exceptions import DivergenceError, HaltingWarning
 from skintricate.training.forward import Forward
 from skintricate.training.history import History
 from skintricate.training.interrupts import Interrupts
-from skintricate.training.trainer import HALTED, INTERRUPTED, make_trainer
+from skintricate.training.planning import make_trainer
+from skintricate.training.trainer import HALTED, INTERRUPTED
 from skintricate.training.validation import Validation
 
 
@@ -40,8 +41,6 @@ class FitOptions:
     metrics : dict of str to callable
         Each takes ``predict`` and returns a number, once an epoch.
     callbacks : list of Callback
-    scores_on_device : bool
-        Whether the device may count the validation score, where it can.
     """
 
     loss: object
@@ -57,7 +56,6 @@ class FitOptions:
     validation: Validation | None = None
     metrics: dict = field(default_factory=dict)
     callbacks: list = field(default_factory=list)
-    scores_on_device: bool = True
 
     @property
     def patience(self):

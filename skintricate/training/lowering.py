@@ -3,8 +3,6 @@
 The plan is data. Schedules walk it; none of them changes it.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from skintricate import layers as built_in_layers
@@ -12,115 +10,12 @@ from skintricate.exceptions import DeviceMemoryError, ShapeError
 from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS
 from skintricate.layers import Activation
+from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Tensor, Weights
 from skintricate.training.updates import ROWS_OF_A_PART, WeightUpdates
 from skintricate.training.validation import SUMS
 
-SOURCE_IS_X = -1
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
 CACHED_WEIGHTS = 1_500_000
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """Values of a layer for every row of a batch, in panels of the workspace.
-
-    Attributes
-    ----------
-    columns : int
-    offset : int
-        In scalars, or ``SOURCE_IS_X``.
-    saved : int
-        Where the values before the fused activation are kept, or -1.
-    code, constants : int
-        The fused activation and its hyper-parameters.
-    trainable : bool
-        Whether a parameter lies below, so that a gradient is needed.
-    """
-
-    columns: int
-    offset: int
-    saved: int
-    code: int
-    constants: int
-    trainable: bool
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Stages ``first`` to ``end`` of one kernel, independent of each other, with all their tiles."""
-
-    kernel: str
-    first: int
-    end: int
-    tiles: int
-
-
-@dataclass
-class Weights:
-    """Where the parameters of a layer lie: ``rows`` inputs, the bias last, by ``columns`` outputs."""
-
-    rows: int
-    columns: int
-    has_bias: bool
-    offset: int
-    transposed: int = 0
-    transposed_used: bool = False
-
-    @property
-    def inputs(self):
-        """Rows without the bias."""
-        return self.rows - self.has_bias
-
-    def use_transpose(self):
-        """Return the offset of the transpose, which is kept up to date from now on."""
-        self.transposed_used = True
-        return self.transposed
-
-
-@dataclass
-class Plan:
-    """A lowered network.
-
-    Attributes
-    ----------
-    batch_size : int
-        Rows of every tensor.
-    stages : ndarray of dtype STAGE
-    launches : list of Launch
-        The order of a step; each needs those before it to be done.
-    constants : list of float
-    weights : list of Weights
-    parameter_count : int
-        Scalars of all parameters; optimizer states follow at this stride, then the transposes.
-    parameter_size, workspace_size : int
-        Scalars of the two parts of the arena.
-    operations : int
-        Of the products of a step, padding included.
-    output : Tensor
-    tensors : list of Tensor
-        The output of every layer, in order.
-    partials : int
-        Partial losses of a step.
-    validation_launches : list of Launch
-        The score of a batch of validation rows.
-    best : int
-        Where the parameters of the best score are kept among the parameters.
-    """
-
-    batch_size: int
-    stages: np.ndarray = None
-    launches: list = field(default_factory=list)
-    constants: list = field(default_factory=list)
-    weights: list = field(default_factory=list)
-    parameter_count: int = 0
-    parameter_size: int = 0
-    operations: int = 0
-    workspace_size: int = 0
-    output: Tensor = None
-    tensors: list = field(default_factory=list)
-    partials: int = 0
-    validation_launches: list = field(default_factory=list)
-    best: int = 0
 
 
 def infer_shapes(layers, n_features):

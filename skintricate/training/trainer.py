@@ -1,25 +1,16 @@
-"""Run epochs of a network on a device, with the data there whole or streamed in slices."""
+"""What running epochs of a network on a device has in common, wherever the data is."""
 
-import math
-import time
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from skintricate.kernels import HEAD_FIELDS, HISTORY_HEAD, shuffle_side, shuffled_order
-from skintricate.training import resident
+from skintricate.kernels import HEAD_FIELDS, HISTORY_HEAD, shuffle_side
 from skintricate.training.arena import Arena
 from skintricate.training.data import row_buffer, write_rows
-from skintricate.training.interrupts import PATIENCE, Interrupts
-from skintricate.training.lowering import Lowering
-from skintricate.training.staged import Staged
-from skintricate.training.vocabulary import program_for
+from skintricate.training.interrupts import Interrupts
 
 # Steps whose scalars and losses are kept on the device at once.
 LARGEST_RUN = 16384
-# Bytes of X that are converted on the host at once.
-UPLOAD_BYTES = 64 * 2**20
 # Why a run ended before its epochs were done; epoch.cl writes all but the third.
 NO_IMPROVEMENT, NOT_FINITE, INTERRUPTED, HALTED = 1, 2, 3, 4
 
@@ -32,61 +23,6 @@ class Results(NamedTuple):
     step_loss: np.ndarray
     step_accuracy: np.ndarray
     score: np.ndarray
-
-
-def require_parameters(device, dtype, network, shapes, optimizer):
-    """Raise ``DeviceMemoryError`` where a network is too large, before its first values are drawn."""
-    count = sum(math.prod(p.shape) for layer, shape in zip(network, shapes) for p in layer.parameters(shape))
-    n_bytes = count * (1 + len(optimizer.states)) * np.dtype(dtype).itemsize
-    device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
-
-
-def make_trainer(device, dtype, network, state, data, options):
-    """Return the trainer that fits the device's memory budget.
-
-    Raises
-    ------
-    DeviceMemoryError
-        If not even one batch fits, with the numbers.
-    """
-    program = program_for(device, dtype, network, options.loss, options.optimizer)
-    batch_size = min(options.batch_size, len(data))
-    lowered = (network, data.n_features, batch_size, program, options.loss, options.optimizer, options.alpha)
-    validation = _scored_on_device(options, program)
-    plan = Lowering(*lowered, validation=validation).run()
-    size, budget = np.dtype(dtype).itemsize, device.budget
-    batch_bytes = batch_size * data.bytes_per_row(dtype)
-    remedy = "Lower batch_size or the layers' units, or choose a device with more memory."
-    for n_bytes, what in (
-        (plan.parameter_size * size, "The network with its optimizer's state"),
-        (plan.workspace_size * size, f"The activations and gradients of a batch of {batch_size} samples"),
-        (batch_bytes, f"A batch of {batch_size} samples of {data.n_features} features"),
-    ):
-        budget.require_buffer(n_bytes, what, remedy)
-    # Parameters twice for the best ones; losses, scalars and history grow with the steps.
-    fixed = (2 * plan.parameter_size + plan.workspace_size) * size
-    if validation is not None:
-        fixed += len(validation.data) * (data.bytes_per_row(dtype) + 2 * size)
-    step_bytes = batch_bytes + (plan.partials + 3 + len(options.optimizer.scalar_names)) * size
-    if validation is None:
-        budget.require(fixed + step_bytes, f"The network with one batch of {batch_size} samples", remedy)
-    steps = -(-len(data) // batch_size)
-    largest_part = max(batch_size * max(data.n_features, data.Y.shape[1]), plan.partials + 1) * size
-    possible = min((budget.total - fixed) // step_bytes, max(1, budget.largest // largest_part))
-    arguments = (device, dtype, program, plan, state, data, options)
-    if possible >= steps:
-        return ResidentTrainer(*arguments, validation)
-    if validation is not None:
-        return make_trainer(device, dtype, network, state, data, replace(options, scores_on_device=False))
-    return StreamedTrainer(*arguments, slice_steps=possible)
-
-
-def _scored_on_device(options, program):
-    """Return the validation data whose score the device can count by itself, or None."""
-    validation = options.validation
-    if validation is None or not options.scores_on_device or not resident.suits(program.tile):
-        return None
-    return validation if validation.linear_terms() is not None else None
 
 
 class Trainer:
@@ -273,136 +209,3 @@ class Trainer:
             step_accuracy[: epochs * steps].reshape(shape).copy(),
             score,
         )
-
-
-class ResidentTrainer(Trainer):
-    """All data on the device; whole epochs are queued ahead, and the device decides when to stop."""
-
-    _decides_on_device = True
-
-    def __init__(self, device, dtype, program, plan, state, data, options, validation):
-        steps, halting = -(-len(data) // plan.batch_size), ()
-        if options.halting_condition is not None:
-            halting = options.halting_condition.instructions(options.has_classes(data)) or ()
-        super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, validation, halting)
-        self._write_all_rows()
-        # One step takes all samples; their order would change the rounding alone.
-        shuffle = options.shuffle and steps > 1
-        self._write_run(len(data), steps, shuffle, state.seed)
-        arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._weighted[0])
-        if resident.suits(program.tile):
-            keeps_best = options.early_stopping and validation is not None
-            self._schedule = resident.Resident(*arguments, self._validation_steps, keeps_best)
-            self.epochs_at_once = max(1, int(PATIENCE / (self._schedule.seconds_per_step * steps)))
-        else:
-            self._schedule = Staged(*arguments)
-        self._epochs_done = 0
-
-    def run(self, epochs):
-        """Train up to so many epochs; return their results and whether training is over.
-
-        Parameters
-        ----------
-        epochs : int
-
-        Returns
-        -------
-        results : Results
-            Of fewer epochs than asked for where training stopped.
-        stopped : int
-            0, ``NO_IMPROVEMENT``, ``NOT_FINITE``, ``INTERRUPTED`` or ``HALTED``.
-        """
-        epochs = min(epochs, self._capacity, self.epochs_at_once)
-        started = time.perf_counter()
-        state, before = self._state, self._schedule.queued_steps
-        self._write_scalars(epochs * self._steps, state.epoch, self._steps)
-        self._arena.write_run_number(state.step)
-        interrupted, self._schedule.interrupts = False, self.interrupts
-        try:
-            self._schedule.queue_epochs(epochs, state.epoch)
-            control = self._read_control()
-        except KeyboardInterrupt:
-            interrupted = True
-            control = self._read_control()
-        done = int(control[1]) - self._epochs_done
-        self._epochs_done += done
-        state.epoch += done
-        state.step += self._schedule.queued_steps - before if interrupted else done * self._steps
-        elapsed = time.perf_counter() - started
-        self.epochs_at_once = max(1, min(16 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
-        return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
-
-    def _read_control(self):
-        """Wait for the queue and return what the device has decided."""
-        return self.device.read(np.zeros(4, np.int32), self._arena.control)
-
-    def _write_all_rows(self):
-        """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host."""
-        rows = max(1, UPLOAD_BYTES // (max(self._data.n_features, 1) * self.dtype.itemsize))
-        first = 0
-        for data in self._parts:
-            for begin in range(0, 0 if data is None else len(data), rows):
-                self._write_rows(data, slice(begin, begin + rows), first + begin)
-            first += len(self._data)
-
-
-class StreamedTrainer(Trainer):
-    """The data stays on the host; slices of whole batches go to the device in the epoch's order.
-
-    The order and the batches are those of ``ResidentTrainer``, so the weights come out the same.
-    """
-
-    _decides_on_device = False
-
-    def __init__(self, device, dtype, program, plan, state, data, options, slice_steps):
-        rows = slice_steps * plan.batch_size
-        super().__init__(device, dtype, program, plan, state, data, options, rows, slice_steps)
-        self._schedule = Staged(self._arena, slice_steps, rows, self._capacity, False, self._weighted[0])
-        self._best_loss, self._without_improvement = np.inf, 0
-
-    def run(self, epochs):
-        """Train one epoch; see ``ResidentTrainer.run``."""
-        state, options, n = self._state, self._options, len(self._data)
-        batch_size = self._plan.batch_size
-        steps_per_epoch = -(-n // batch_size)
-        shuffle = options.shuffle and steps_per_epoch > 1
-        order = shuffled_order(n, state.seed & 0xFFFFFFFF, state.epoch) if shuffle else np.arange(n)
-        rows = self._steps * batch_size
-        parts = []
-        for begin in range(0, n, rows):
-            if begin and self.interrupts.pressed:
-                raise KeyboardInterrupt
-            index = order[begin : begin + rows]
-            steps = -(-len(index) // batch_size)
-            self._write_rows(self._data, index)
-            self._write_run(len(index), steps, False, state.seed)
-            self._write_scalars(steps, state.epoch + begin / batch_size / steps_per_epoch, steps_per_epoch)
-            self._schedule.set_steps(steps)
-            self._schedule.interrupts = self.interrupts
-            self._schedule.queue_epoch(0, 0)
-            part = self._read_history(1, steps)
-            weights = self._data.sample_weight
-            weight = len(index) if weights is None else weights[index].sum()
-            parts.append((weight, part.loss[0], part.accuracy[0], part.step_loss[0], part.step_accuracy[0]))
-            state.step += steps
-        state.epoch += 1
-        return self._combine(parts)
-
-    def _combine(self, parts):
-        """Return the results of an epoch from those of its slices, and whether to stop."""
-        weights, losses, accuracies, step_losses, step_accuracies = zip(*parts)
-        loss = np.average(losses, weights=weights)
-        result = Results(
-            np.array([loss]),
-            np.array([np.average(accuracies, weights=weights)]),
-            np.concatenate(step_losses)[None],
-            np.concatenate(step_accuracies)[None],
-            np.array([np.nan]),
-        )
-        if not np.isfinite(loss):
-            return result, NOT_FINITE
-        improved = loss <= self._best_loss - self._options.tol
-        self._without_improvement = 0 if improved else self._without_improvement + 1
-        self._best_loss = min(loss, self._best_loss)
-        patience = 0 if self._options.early_stopping else self._options.patience
-        return result, NO_IMPROVEMENT if 0 < patience < self._without_improvement else 0

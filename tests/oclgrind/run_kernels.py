@@ -35,7 +35,7 @@ from skintricate.layers import (
     TanH,
 )
 from skintricate.optimizers import Adam, AdamW, CosineRate, Momentum, Nesterov, RMSprop
-from skintricate.training import MinLossReached, lowering, resident, trainer
+from skintricate.training import MinLossReached, lowering, on_device, resident, streamed
 
 # The tiles of GPUs, of CPUs with vectors of 4, 8 and 16 lanes, and of a panel of two vectors.
 TILES = {
@@ -112,7 +112,7 @@ class Record:
             self.available.update(names.split(";"))
 
         Launcher.__call__, Program.__init__ = recorded_launch, recorded_init
-        for cls in (trainer.ResidentTrainer, trainer.StreamedTrainer):
+        for cls in (on_device.ResidentTrainer, streamed.StreamedTrainer):
             self._record_trainer(cls)
 
     def _record_trainer(self, cls):

@@ -26,9 +26,9 @@ from skintricate.layers import (
 from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, MeanSquared, Poisson
 from skintricate.optimizers import Adam, Basic
 from skintricate.training import Lowering, lowering, resident
+from skintricate.training.on_device import ResidentTrainer
 from skintricate.training.resident import Resident
 from skintricate.training.staged import Staged
-from skintricate.training.trainer import ResidentTrainer
 
 NETWORKS = [
     ([Dense(50), TanH(), Dense(3), SoftMax()], CategoricalCrossEntropy()),

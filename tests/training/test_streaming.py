@@ -9,7 +9,7 @@ from skintricate import Model
 from skintricate.exceptions import DeviceMemoryError
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.optimizers import Adam, ExponentialRate
-from skintricate.training import trainer
+from skintricate.training import streamed
 
 # 62 batches of 32 samples, the last of five: slices end unevenly.
 N, I = 61 * 32 + 5, 20  # noqa: E741
@@ -18,13 +18,13 @@ N, I = 61 * 32 + 5, 20  # noqa: E741
 @pytest.fixture
 def slices(monkeypatch):
     """Return the list of rows that each slice of streamed training brought to the device."""
-    counts, write = [], trainer.StreamedTrainer._write_rows
+    counts, write = [], streamed.StreamedTrainer._write_rows
 
     def spy(self, data, index, *arguments):
         counts.append(len(index))
         write(self, data, index, *arguments)
 
-    monkeypatch.setattr(trainer.StreamedTrainer, "_write_rows", spy)
+    monkeypatch.setattr(streamed.StreamedTrainer, "_write_rows", spy)
     return counts
 
 

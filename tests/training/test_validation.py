@@ -11,7 +11,7 @@ from skintricate.kernels import Tile
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.training import Callback, Halting, MinAccuracyReached, MinLossReached, resident
 from skintricate.training.data import Data
-from skintricate.training.trainer import ResidentTrainer
+from skintricate.training.on_device import ResidentTrainer
 from skintricate.training.validation import Validation
 
 rng = np.random.default_rng(0)

@@ -1,0 +1,84 @@
+"""Training with all data on the device."""
+
+import time
+
+import numpy as np
+
+from skintricate.training import resident
+from skintricate.training.interrupts import PATIENCE
+from skintricate.training.staged import Staged
+from skintricate.training.trainer import INTERRUPTED, Trainer
+
+# Bytes of X that are converted on the host at once.
+UPLOAD_BYTES = 64 * 2**20
+
+
+class ResidentTrainer(Trainer):
+    """All data on the device; whole epochs are queued ahead, and the device decides when to stop."""
+
+    _decides_on_device = True
+
+    def __init__(self, device, dtype, program, plan, state, data, options, validation):
+        steps, halting = -(-len(data) // plan.batch_size), ()
+        if options.halting_condition is not None:
+            halting = options.halting_condition.instructions(options.has_classes(data)) or ()
+        super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, validation, halting)
+        self._write_all_rows()
+        # One step takes all samples; their order would change the rounding alone.
+        shuffle = options.shuffle and steps > 1
+        self._write_run(len(data), steps, shuffle, state.seed)
+        arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._weighted[0])
+        if resident.suits(program.tile):
+            keeps_best = options.early_stopping and validation is not None
+            self._schedule = resident.Resident(*arguments, self._validation_steps, keeps_best)
+            self.epochs_at_once = max(1, int(PATIENCE / (self._schedule.seconds_per_step * steps)))
+        else:
+            self._schedule = Staged(*arguments)
+        self._epochs_done = 0
+
+    def run(self, epochs):
+        """Train up to so many epochs; return their results and whether training is over.
+
+        Parameters
+        ----------
+        epochs : int
+
+        Returns
+        -------
+        results : Results
+            Of fewer epochs than asked for where training stopped.
+        stopped : int
+            0, ``NO_IMPROVEMENT``, ``NOT_FINITE``, ``INTERRUPTED`` or ``HALTED``.
+        """
+        epochs = min(epochs, self._capacity, self.epochs_at_once)
+        started = time.perf_counter()
+        state, before = self._state, self._schedule.queued_steps
+        self._write_scalars(epochs * self._steps, state.epoch, self._steps)
+        self._arena.write_run_number(state.step)
+        interrupted, self._schedule.interrupts = False, self.interrupts
+        try:
+            self._schedule.queue_epochs(epochs, state.epoch)
+            control = self._read_control()
+        except KeyboardInterrupt:
+            interrupted = True
+            control = self._read_control()
+        done = int(control[1]) - self._epochs_done
+        self._epochs_done += done
+        state.epoch += done
+        state.step += self._schedule.queued_steps - before if interrupted else done * self._steps
+        elapsed = time.perf_counter() - started
+        self.epochs_at_once = max(1, min(16 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
+        return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
+
+    def _read_control(self):
+        """Wait for the queue and return what the device has decided."""
+        return self.device.read(np.zeros(4, np.int32), self._arena.control)
+
+    def _write_all_rows(self):
+        """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host."""
+        rows = max(1, UPLOAD_BYTES // (max(self._data.n_features, 1) * self.dtype.itemsize))
+        first = 0
+        for data in self._parts:
+            for begin in range(0, 0 if data is None else len(data), rows):
+                self._write_rows(data, slice(begin, begin + rows), first + begin)
+            first += len(self._data)

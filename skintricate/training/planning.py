@@ -1,0 +1,78 @@
+"""Choose how to train: what fits into the device's memory decides."""
+
+import math
+
+import numpy as np
+
+from skintricate.exceptions import DeviceMemoryError
+from skintricate.training import resident
+from skintricate.training.lowering import Lowering
+from skintricate.training.on_device import ResidentTrainer
+from skintricate.training.streamed import StreamedTrainer
+from skintricate.training.vocabulary import program_for
+
+REMEDY = "Lower batch_size or the layers' units, or choose a device with more memory."
+
+
+def require_parameters(device, dtype, network, shapes, optimizer):
+    """Raise ``DeviceMemoryError`` where a network is too large, before its first values are drawn."""
+    count = sum(math.prod(p.shape) for layer, shape in zip(network, shapes) for p in layer.parameters(shape))
+    n_bytes = count * (1 + len(optimizer.states)) * np.dtype(dtype).itemsize
+    device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
+
+
+def make_trainer(device, dtype, network, state, data, options):
+    """Return the trainer that fits the device's memory budget.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If not even one batch fits, with the numbers.
+    """
+    program = program_for(device, dtype, network, options.loss, options.optimizer)
+    batch_size = min(options.batch_size, len(data))
+    # Where the validation rows do not fit beside the data, the host scores them.
+    scored = _scored_on_device(options, program)
+    for validation in (None,) if scored is None else (scored, None):
+        try:
+            lowered = (network, data.n_features, batch_size, program, options.loss, options.optimizer, options.alpha)
+            plan = Lowering(*lowered, validation=validation).run()
+            steps = _steps_that_fit(device.budget, plan, data, validation, options, np.dtype(dtype))
+        except DeviceMemoryError:
+            if validation is None:
+                raise
+            continue
+        arguments = (device, dtype, program, plan, state, data, options)
+        if steps * batch_size >= len(data):
+            return ResidentTrainer(*arguments, validation)
+    return StreamedTrainer(*arguments, slice_steps=steps)
+
+
+def _steps_that_fit(budget, plan, data, validation, options, dtype):
+    """Return for how many steps the data, and what is kept of each step, fit on the device, at least one."""
+    size, batch_size, columns = dtype.itemsize, plan.batch_size, max(data.n_features, data.Y.shape[1])
+    n_validation = 0 if validation is None else len(validation.data)
+    batch_bytes = batch_size * data.bytes_per_row(dtype)
+    for n_bytes, what in (
+        (plan.parameter_size * size, "The network with its optimizer's state"),
+        (plan.workspace_size * size, f"The activations and gradients of a batch of {batch_size} samples"),
+        (batch_bytes, f"A batch of {batch_size} samples of {data.n_features} features"),
+    ):
+        budget.require_buffer(n_bytes, what, REMEDY)
+    # Parameters twice for the best ones; losses, scalars and history grow with the steps.
+    fixed = (2 * plan.parameter_size + plan.workspace_size) * size
+    fixed += n_validation * (data.bytes_per_row(dtype) + 2 * size)
+    step_bytes = batch_bytes + (plan.partials + 3 + len(options.optimizer.scalar_names)) * size
+    budget.require(fixed + step_bytes, f"The network with one batch of {batch_size} samples", REMEDY)
+    in_one_buffer = (budget.largest - n_validation * columns * size) // (
+        max(batch_size * columns, plan.partials + 1) * size
+    )
+    return max(1, min((budget.total - fixed) // step_bytes, in_one_buffer))
+
+
+def _scored_on_device(options, program):
+    """Return the validation data whose score the device can count by itself, or None."""
+    validation = options.validation
+    if validation is None or not resident.suits(program.tile):
+        return None
+    return validation if validation.linear_terms() is not None else None
