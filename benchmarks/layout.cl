@@ -8,23 +8,16 @@ kernel void product(global const scalar *A, global const scalar *B, global scala
     const int row_tiles = N / ROWS, tile_number = get_global_id(0);
     const int n0 = tile_number % row_tiles * ROWS, o0 = tile_number / row_tiles * PANEL;
     const int width = panel_width(o0, O), vectors = width / WIDTH;
-    const global scalar *a[ROWS];
+    size_t row[ROWS];
     real tile[ROWS * COLUMNS];
+    for (int r = 0; r < ROWS; r++) row[r] = n0 + r;
     for (int i = 0; i < ROWS * vectors; i++) tile[i] = 0;
 #ifdef ROW_MAJOR
-    for (int r = 0; r < ROWS; r++) a[r] = A + (size_t)(n0 + r) * I;
-    multiply(vectors, a, B + o0, I, tile);
+    multiply(vectors, A, row, I, I, I, N, B + o0, tile);
     for (int r = 0; r < ROWS; r++)
-        for (int j = 0; j < vectors; j++)
-            store(tile[r * vectors + j], C + (size_t)(n0 + r) * O + o0 + j * WIDTH);
+        store_tile(tile + r * vectors, vectors, C + (size_t)(n0 + r) * O + o0);
 #else
-    const global scalar *b = B + (size_t)o0 * I;
-    for (int k = 0; k < I; k += PANEL) {
-        const int a_width = panel_width(k, I), count = min(PANEL, I - k);
-        for (int r = 0; r < ROWS; r++) a[r] = A + (size_t)k * N + (size_t)(n0 + r) * a_width;
-        multiply(vectors, a, b, count, tile);
-        b += (size_t)count * vectors * WIDTH;
-    }
-    for (int i = 0; i < ROWS * vectors; i++) store(tile[i], C + (size_t)o0 * N + (size_t)n0 * width + i * WIDTH);
+    multiply(vectors, A, row, I, PANEL, I, N, B + (size_t)o0 * I, tile);
+    store_tile(tile, ROWS * vectors, C + (size_t)o0 * N + (size_t)n0 * width);
 #endif
 }
