@@ -396,8 +396,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """Return the validation data with their score."""
         X, y, weight = validation
         data = Data(X, self._encoded(y, target), weight, self._has_class_codes(target))
-        score = lambda predict: self._score(y, predict(X), weight, target)  # noqa: E731
-        return Validation(data, score, is_accuracy=is_classifier(self))
+        return Validation(data, lambda predict: self._score(y, predict(X), weight, target), is_classifier(self))
 
     def _encoded(self, y, target):
         """Return targets as the engine takes them."""

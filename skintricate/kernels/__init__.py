@@ -2,13 +2,14 @@
 
 from skintricate.kernels.program import Program, Vocabulary
 from skintricate.kernels.shuffle import shuffle_side, shuffled_order
-from skintricate.kernels.stage import COPIED, HEAD_FIELDS, HISTORY_HEAD, PHASE, PHASE_KINDS, RUN, STAGE, Layout
+from skintricate.kernels.stage import COPIED, HEAD_FIELDS, HISTORY_HEAD, LINE, PHASE, PHASE_KINDS, RUN, STAGE, Layout
 from skintricate.kernels.tile import Tile
 
 __all__ = [
     "COPIED",
     "HEAD_FIELDS",
     "HISTORY_HEAD",
+    "LINE",
     "PHASE",
     "PHASE_KINDS",
     "RUN",

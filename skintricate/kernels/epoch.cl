@@ -1,4 +1,4 @@
-/* What happens once an epoch: the order of the samples, the weight of each step, the losses.
+/* What happens once an epoch: the order of the samples, the weight of each step, the losses, and whether to stop.
  *
  * The order is a keyed bijection of 0 .. samples - 1 rather than a sorted table: a Feistel network with
  * addition over the square of side `shuffle_side` (Black and Rogaway 2002), the smallest square that holds
@@ -48,29 +48,20 @@ static inline void weigh_step(const global Run *run, const global scalar *sample
     losses[(size_t)s * (run->partials + 1)] = total;
 }
 
-/* history begins with [tolerance, best loss, best score, offset and factor of the score], then the epochs' losses,
- * accuracies and scores, then the steps' losses and accuracies, for `capacity` epochs.
+/* history begins with [tolerance, best loss, sum of the best score, factor of the sum in the score], HISTORY_HEAD
+ * numbers in all, then the epochs' losses, accuracies and sums of scores, then the steps' losses and accuracies, for `capacity` epochs.
  * control: [why training has stopped, epochs done, epochs without improvement, whether the score is the best]. */
-#define HISTORY_HEAD 8
-#define TOLERANCE 0
-#define BEST_LOSS 1
-#define BEST_SCORE 2
-#define SCORE_OFFSET 3
-#define SCORE_FACTOR 4
-#define NO_IMPROVEMENT 1
-#define NOT_FINITE 2
-#define HALTED 4
 
 /* Whether a halting condition holds: pairs (instruction, number) in postfix order, results on a stack of bits. */
 static inline bool halting_holds(const global scalar *pairs, int count, scalar loss, scalar accuracy) {
-    int stack = 0;
+    uint stack = 0;
     for (int i = 0; i < count; i++, pairs += 2) {
-        const int top = stack & 1, below = stack >> 1 & 1;
+        const uint top = stack & 1, below = stack >> 1 & 1;
         switch ((int)pairs[0]) {
-        case 0: stack = stack << 1 | (loss <= pairs[1]); break;
-        case 1: stack = stack << 1 | (accuracy >= pairs[1]); break;
-        case 2: stack = (stack >> 2 << 1) | (top & below); break;
-        case 3: stack = (stack >> 2 << 1) | (top | below); break;
+        case LOSS_AT_MOST: stack = stack << 1 | (loss <= pairs[1]); break;
+        case ACCURACY_AT_LEAST: stack = stack << 1 | (accuracy >= pairs[1]); break;
+        case BOTH_HOLD: stack = (stack >> 2 << 1) | (top & below); break;
+        case EITHER_HOLDS: stack = (stack >> 2 << 1) | (top | below); break;
         }
     }
     return stack & 1;

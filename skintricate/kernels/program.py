@@ -8,7 +8,7 @@ import functools
 from dataclasses import dataclass
 from importlib.resources import files
 
-from skintricate.kernels.stage import PHASE_KINDS, STAGE_KINDS
+from skintricate.kernels.stage import definitions
 from skintricate.kernels.tile import Tile
 
 SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
@@ -68,11 +68,9 @@ class Vocabulary:
         )
 
 
-def _kinds():
-    """Return the names of the kinds of stages and phases."""
-    return "\n".join(
-        f"#define {name.upper()} {kind}" for names in (STAGE_KINDS, PHASE_KINDS) for kind, name in enumerate(names)
-    )
+def _definitions():
+    """Return the numbers that kernels and host must agree on, as macros."""
+    return "\n".join(f"#define {name} {number}" for name, number in definitions().items())
 
 
 def _load(name):
@@ -135,7 +133,13 @@ class Program:
         self.vocabulary = vocabulary
         self.itemsize = 4 if dtype == "float32" else 8
         source = "\n".join(
-            [_kinds(), read_source("common"), read_source("random"), vocabulary.source(), *map(read_source, SOURCES)]
+            [
+                _definitions(),
+                read_source("common"),
+                read_source("random"),
+                vocabulary.source(),
+                *map(read_source, SOURCES),
+            ]
         )
         self._program = device.program(source, self.tile.options(dtype))
         self._cl = device.cl

@@ -21,8 +21,13 @@ typedef struct {
     int validation; /* batch of the validation rows it works on, or -1 */
 } Phase;
 
-/* A count of finished tickets, then one of drawn tickets for each queue, cache lines apart. */
-#define LINE 64
+/* Counters lie LINE integers apart: of finished tickets, then of drawn ones for each queue. What one group wrote before
+ * it counts a ticket is there for those that see the count. mem_fence would say so, but PoCL 3.0 makes nothing of it. */
+#ifdef __ATOMIC_ACQ_REL
+#define ORDER_MEMORY() __atomic_thread_fence(__ATOMIC_ACQ_REL)
+#else
+#define ORDER_MEMORY() mem_fence(CLK_GLOBAL_MEM_FENCE)
+#endif
 
 /* Draw a ticket below `end`, the first of this phase being `begin`; -1 where none is left. */
 static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
@@ -38,7 +43,7 @@ static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
 #define LONG_WAIT (64 * LOOKS)
 
 /* Tickets to leave in another group's queue: none if nobody has touched it or the wait is long, else a quarter. */
-static inline int tickets_to_leave(volatile global const int *drawn, int begin, int share, int looks) {
+static inline int tickets_to_leave(volatile global const int *drawn, int begin, int share, uint looks) {
     return *drawn <= begin || looks >= LONG_WAIT ? 0 : share / 4;
 }
 
@@ -81,6 +86,8 @@ static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int tic
     }
 }
 
+/* For devices whose groups are one work-item; elsewhere all of the above, inlined, would only lengthen the build. */
+#if LOCAL_SIZE == 1
 KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *tickets, int step_begin, int epoch_end,
                 int phase_count, int capacity, int first_epoch, int steps) {
     const int first = get_global_id(1), group = get_group_id(0), groups = get_num_groups(0);
@@ -94,7 +101,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
         for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
             const global Phase *phase = phases + p;
             const int count = (phase->tiles + phase->chunk - 1) / phase->chunk, share = (count + groups - 1) / groups;
-            if (control[0]) return;
+            if (*(volatile global const int *)control) return;
             if (groups == 1) {
                 for (int ticket = 0; ticket < count; ticket++)
                     run_ticket(STEP_NAMES, phase, ticket, epoch_step, slot, first_epoch + slot, capacity);
@@ -102,7 +109,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
             }
             finished += count;
             int queue = group;
-            for (int looks = 0;; looks++) {
+            for (uint looks = 0;; looks++) {
                 if (looks == 0 || (looks % LOOKS == 0 && (queue = (queue + 1) % groups) != group)) {
                     const int begin = queue * share, end = drawn + SMALLER(share, count - begin);
                     volatile global int *counter = tickets + LINE * (2 + queue);
@@ -114,14 +121,15 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                         done++;
                     }
                     if (done > 0) {
-                        mem_fence(CLK_GLOBAL_MEM_FENCE);
+                        ORDER_MEMORY();
                         atomic_add(tickets + LINE, done);
                     }
                 }
                 if (*(tickets + LINE) >= finished) break;
             }
-            mem_fence(CLK_GLOBAL_MEM_FENCE);
+            ORDER_MEMORY();
             drawn += share;
         }
     }
 }
+#endif

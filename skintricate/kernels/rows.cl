@@ -1,6 +1,6 @@
-/* Everything of a step that one block of rows needs, in one work-item: forward, loss and the gradients of
- * all tensors. Rows do not depend on each other until the weights' gradients, so a step of any depth
- * is two launches. It pays while the weights stay in a core's cache; the lowering decides.
+/* A tile of any stage, and everything of a step that one block of rows needs, in one work-item: forward, loss and the
+ * gradients of all tensors. Rows do not depend on each other until the weights' gradients. It pays while the weights
+ * stay in a core's cache; the lowering decides.
  */
 
 /* A tile of a stage of any kind. */
@@ -30,7 +30,10 @@ static inline void row_block(const Step *step, const global Stage *stages, int s
         for (int tile = block; tile < stages[stage].tiles; tile += row_tiles) run_tile(step, stages + stage, tile);
 }
 
+/* For devices whose groups are one work-item; elsewhere every function, inlined, would only lengthen the build. */
+#if LOCAL_SIZE == 1
 KERNEL rows(STEP_ARGUMENTS, int stage, int stage_end) {
     BEGIN_STEP;
     if (get_global_id(0) * ROWS < run->batch_size) row_block(&step, stages, stage, stage_end, get_global_id(0));
 }
+#endif

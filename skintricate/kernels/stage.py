@@ -46,7 +46,7 @@ ROW_KERNELS = (
     "softmax_forward",
     "softmax_backward",
 )
-# Such stages, the last only inside `resident.cl`.
+# Stages that take blocks of rows; `validation_score` has no kernel of its own, only `resident.cl` does it.
 ROW_STAGES = (*ROW_KERNELS, "validation_score")
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
 STAGE_KINDS = (*ROW_STAGES, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")
@@ -86,10 +86,23 @@ RUN = np.dtype(
     ]
 )
 
-# Scalars of the history before its epochs, and the places of those that the host writes; see epoch.cl.
-HISTORY_HEAD, HEAD_FIELDS = 8, ("tolerance", "best_loss", "best_score", "score_offset", "score_factor")
-# Weights that a tile of the phase "best" copies.
-COPIED = 1024
+# Scalars of the history before its epochs, and what the first of them are; see epoch.cl.
+HISTORY_HEAD, HEAD_FIELDS = 8, ("tolerance", "best_loss", "best_sum", "score_factor")
+# Why the device has ended training.
+STOPS = {"no_improvement": 1, "not_finite": 2, "halted": 4}
+# Instructions of a halting condition, and what a validation score sums; see epoch.cl and validation.cl.
+HALTING = ("loss_at_most", "accuracy_at_least", "both_hold", "either_holds")
+SUMS = ("class_hits", "label_hits", "squared_errors")
+# Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
+COPIED, LINE = 1024, 64
+
+
+def definitions():
+    """Return what the kernels and this page must agree on, as a dict of macro names to numbers."""
+    tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS)
+    numbers = {name.upper(): number for table in tables for number, name in enumerate(table)}
+    numbers |= {name.upper(): number for name, number in STOPS.items()}
+    return {**numbers, "HISTORY_HEAD": HISTORY_HEAD, "COPIED": COPIED, "LINE": LINE}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 /* Register-blocked products: the inner loops of every dense layer.
  *
  * A tile is ROWS rows by `columns` <= COLUMNS vectors of the result, held in registers over the whole
- * sum. Each sum runs in the order of its index, whatever the tile, so a row's result does not depend
+ * sum. Each sum runs in an order that only its length decides, so a row's result does not depend
  * on the rows beside it. The accumulators are named by constant indices only: the loops over them
  * unroll and they never leave the registers.
  */
@@ -32,7 +32,7 @@ static inline void NAME(const global scalar *left, const size_t *row, int k, int
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
 }
 
-/* tile += transpose of ROWS columns of a times n rows of b; row i of a is at a + index[i] * stride,
+/* tile = transpose of ROWS columns of a times n rows of b; row i of a is at a + index[i] * stride,
  * or at a + i * stride where there is no index. */
 #define DEFINE_MULTIPLY_TRANSPOSED(NAME, VECTORS)                                                 \
 static inline void NAME(const global scalar *a, const global int *index, int stride,              \
@@ -85,7 +85,8 @@ static inline void multiply_column(const global scalar *left, const size_t *row,
     _Pragma("unroll") for (int r = 0; r < ROWS; r++) tile[r] += LANES < 1 ? (real)lane_sum(c[r]) : (real)0;
 }
 
-/* The same for the transpose: the lanes are the ROWS columns of a. Four sums, so that additions need not wait. */
+/* tile = the transposed product with one column: the lanes are the ROWS columns of a. Four sums, so that additions need
+ * not wait. */
 static inline void multiply_transposed_column(const global scalar *a, const global int *index, int stride,
                                               const global scalar *b, int n, real *tile) {
     real c[4] = {0, 0, 0, 0};

@@ -1,11 +1,12 @@
 /* The validation score of an epoch, and the weights of the best one. The forward pass over the validation rows
- * is that of predictions, with the same bits.
+ * is that of predictions, with the same bits. What is summed:
+ *
+ * CLASS_HITS       rows where the first of the largest outputs is the class
+ * LABEL_HITS       rows where every output is on its label's side of one half
+ * SQUARED_ERRORS   squared errors, each output's times its constant
  */
-#define CLASS_HITS 0        /* the first of the largest outputs is the class */
-#define LABEL_HITS 1        /* every output is on its label's side of one half */
-#define SQUARED_ERRORS 2    /* squared errors, each output's times its constant */
 
-/* Sum over ROWS rows, weighted; `code` is one of the above. */
+/* Sum over ROWS rows, weighted; NaN where an output is not finite. */
 TILE_FUNCTION validation_score_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs;
     const global scalar *values = step->workspace + stage->value, *factors = step->constants + stage->constants;
@@ -14,9 +15,10 @@ TILE_FUNCTION validation_score_tile(const Step *step, const global Stage *stage,
         const size_t row = sample_row(step, n);
         const global scalar *targets = step->Y + row * step->run->target_columns;
         int largest = 0, hits = 0;
-        scalar error = 0, highest = values[panel_index(n, 0, batch, columns)];
+        scalar error = 0, spoilt = 0, highest = values[panel_index(n, 0, batch, columns)];
         for (int j = 0; j < columns; j++) {
             const scalar y = values[panel_index(n, j, batch, columns)];
+            spoilt += y - y; /* zero, or NaN */
             if (stage->code == CLASS_HITS) {
                 if (y > highest) { highest = y; largest = j; }
             } else {
@@ -26,7 +28,7 @@ TILE_FUNCTION validation_score_tile(const Step *step, const global Stage *stage,
         }
         const scalar score = stage->code == CLASS_HITS ? largest == (int)targets[0]
                              : stage->code == LABEL_HITS ? hits == columns : error;
-        total += step->run->weighted ? score * step->sample_weight[row] : score;
+        total += (step->run->weighted ? score * step->sample_weight[row] : score) + spoilt;
     }
     step->losses[stage->losses + tile_number] = total;
 }
@@ -41,17 +43,15 @@ static inline void reduce_score(const global Run *run, const global Run *validat
         for (int k = 0; k < (rows + ROWS - 1) / ROWS; k++) total += sums[k];
     }
     history[HISTORY_HEAD + 2 * capacity + slot] = total;
-    const scalar score = history[SCORE_OFFSET] + history[SCORE_FACTOR] * total;
-    control[3] = score > history[BEST_SCORE];
+    /* Sums are compared, not scores: near 1 those of float32 lie too far apart. */
+    const scalar gain = (total - history[BEST_SUM]) * history[SCORE_FACTOR];
+    control[3] = gain > 0;
     if (!run->early_stopping) return;
-    control[2] = score >= history[BEST_SCORE] + history[TOLERANCE] ? 0 : control[2] + 1;
-    if (control[3]) history[BEST_SCORE] = score;
+    control[2] = gain >= history[TOLERANCE] ? 0 : control[2] + 1;
+    if (control[3]) history[BEST_SUM] = total;
 }
 
-/* Weights copied a tile. */
-#define COPIED 1024
-
-/* Copy a part of the weights aside if they are the best so far. */
+/* Copy COPIED of the weights aside if they are the best so far. */
 static inline void keep_best(const global Run *run, global scalar *parameters, const global int *control, int tile) {
     if (!control[3]) return;
     const int end = SMALLER((tile + 1) * COPIED, run->parameter_count);

@@ -26,9 +26,13 @@ class Arena:
         Shared parameters; None allocates them.
     losses, scalars, history : int
         Sizes of those buffers, in scalars.
+    more_constants : sequence of float
+        They lie behind the plan's.
     """
 
-    def __init__(self, device, program, plan, dtype, data, parameters=None, losses=1, scalars=1, history=1):
+    def __init__(
+        self, device, program, plan, dtype, data, parameters=None, losses=1, scalars=1, history=1, more_constants=()
+    ):
         self.device, self.program, self.plan = device, program, plan
         self.dtype = np.dtype(dtype)
         self._borrowed = []
@@ -41,7 +45,7 @@ class Arena:
         self.history = self._zeros(history * size)
         self.control = self._zeros(4 * 4)
         self._run = device.buffer(2 * RUN.itemsize)
-        self._constants = device.buffer_of(np.array(plan.constants or [0.0], self.dtype))
+        self._constants = device.buffer_of(np.array([*plan.constants, *more_constants] or [0.0], self.dtype))
         self._stages = device.buffer_of(plan.stages)
         unused = self._constants
         self._arguments = (

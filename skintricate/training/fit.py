@@ -139,7 +139,7 @@ class _Loop:
                 stop = "interrupted"
             elif stopped == HALTED:
                 stop = "halting condition"
-            elif stopped and stop is None:
+            elif stopped and (stop is None or options.early_stopping):
                 stop = "no improvement"
         self.history.stopped_by = stop or "max_iter"
         if stop == "halting condition":

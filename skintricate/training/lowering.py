@@ -8,11 +8,10 @@ import numpy as np
 from skintricate import layers as built_in_layers
 from skintricate.exceptions import DeviceMemoryError, ShapeError
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS
+from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS, SUMS
 from skintricate.layers import Activation
 from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Tensor, Weights
 from skintricate.training.updates import ROWS_OF_A_PART, WeightUpdates
-from skintricate.training.validation import SUMS
 
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
 CACHED_WEIGHTS = 1_500_000
@@ -244,7 +243,7 @@ class Lowering:
         """Emit the score of validation rows: the forward pass of a prediction, and the sums."""
         launches, self.plan.launches, self.training = self.plan.launches, [], False
         _, y = self._emit_forward(self.layers)
-        *_, factors = self._validation.linear_terms()
+        *_, factors = self._validation.linear_terms
         self.launch(
             "validation_score",
             tiles=self.row_tiles,

@@ -21,7 +21,7 @@ class ResidentTrainer(Trainer):
     def __init__(self, device, dtype, program, plan, state, data, options, validation):
         steps, halting = -(-len(data) // plan.batch_size), ()
         if options.halting_condition is not None:
-            halting = options.halting_condition.instructions(options.has_classes(data)) or ()
+            halting = options.halting_condition.on_device(options.has_classes(data), dtype) or ()
         super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, validation, halting)
         self._write_all_rows()
         # One step takes all samples; their order would change the rounding alone.
@@ -31,7 +31,7 @@ class ResidentTrainer(Trainer):
         if resident.suits(program.tile):
             keeps_best = options.early_stopping and validation is not None
             self._schedule = resident.Resident(*arguments, self._validation_steps, keeps_best)
-            self.epochs_at_once = max(1, int(PATIENCE / (self._schedule.seconds_per_step * steps)))
+            self.epochs_at_once = max(1, int(PATIENCE / self._schedule.seconds_per_epoch))
         else:
             self._schedule = Staged(*arguments)
         self._epochs_done = 0
@@ -69,6 +69,10 @@ class ResidentTrainer(Trainer):
         elapsed = time.perf_counter() - started
         self.epochs_at_once = max(1, min(16 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
         return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
+
+    @property
+    def _has_best(self):
+        return super()._has_best or (self.validation is not None and self._epochs_done > 0)
 
     def _read_control(self):
         """Wait for the queue and return what the device has decided."""

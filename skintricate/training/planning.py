@@ -35,8 +35,16 @@ def make_trainer(device, dtype, network, state, data, options):
     scored = _scored_on_device(options, program)
     for validation in (None,) if scored is None else (scored, None):
         try:
-            lowered = (network, data.n_features, batch_size, program, options.loss, options.optimizer, options.alpha)
-            plan = Lowering(*lowered, validation=validation).run()
+            plan = Lowering(
+                network,
+                data.n_features,
+                batch_size,
+                program,
+                options.loss,
+                options.optimizer,
+                options.alpha,
+                validation=validation,
+            ).run()
             steps = _steps_that_fit(device.budget, plan, data, validation, options, np.dtype(dtype))
         except DeviceMemoryError:
             if validation is None:
@@ -62,12 +70,15 @@ def _steps_that_fit(budget, plan, data, validation, options, dtype):
     # Parameters twice for the best ones; losses, scalars and history grow with the steps.
     fixed = (2 * plan.parameter_size + plan.workspace_size) * size
     fixed += n_validation * (data.bytes_per_row(dtype) + 2 * size)
+    if n_validation and validation.data.sample_weight is not None and data.sample_weight is None:
+        batch_bytes += batch_size * size  # then the rows trained on have weights too
     step_bytes = batch_bytes + (plan.partials + 3 + len(options.optimizer.scalar_names)) * size
     budget.require(fixed + step_bytes, f"The network with one batch of {batch_size} samples", REMEDY)
     in_one_buffer = (budget.largest - n_validation * columns * size) // (
         max(batch_size * columns, plan.partials + 1) * size
     )
-    return max(1, min((budget.total - fixed) // step_bytes, in_one_buffer))
+    numbered = (2**31 - 1) // (plan.partials + 1)  # losses, by an int of the kernels
+    return max(1, min((budget.total - fixed) // step_bytes, in_one_buffer, numbered))
 
 
 def _scored_on_device(options, program):
@@ -75,4 +86,4 @@ def _scored_on_device(options, program):
     validation = options.validation
     if validation is None or not resident.suits(program.tile):
         return None
-    return validation if validation.linear_terms() is not None else None
+    return validation if validation.linear_terms is not None else None

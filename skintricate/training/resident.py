@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from skintricate.kernels import COPIED, PHASE, PHASE_KINDS, shuffle_side
+from skintricate.kernels import COPIED, LINE, PHASE, PHASE_KINDS, shuffle_side
 from skintricate.training.interrupts import PATIENCE, Interrupts
 
 # What the planner reckons with, measured on a CPU with AVX-512: seconds a tile takes beside its arithmetic,
@@ -18,10 +18,10 @@ SECONDS_PER_TILE = 3e-8
 OPERATIONS_PER_SECOND = 8e10
 SECONDS_PER_PHASE = 2e-7
 SECONDS_PER_WEIGHT = 1.5e-9
+# By how much the first launch may take longer than expected: on a slow or busy processor.
+CAUTION = 3
 # Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
 TICKETS_PER_GROUP = 128
-# Integers from one counter of resident.cl to the next.
-LINE = 64
 
 
 def suits(tile):
@@ -31,7 +31,8 @@ def suits(tile):
 
 def seconds_alone(plan):
     """Return the seconds that a step is expected to take one work-item."""
-    return int(plan.stages["tiles"].sum()) * SECONDS_PER_TILE + plan.operations / OPERATIONS_PER_SECOND
+    tiles = sum(int(plan.stages["tiles"][launch.first : launch.end].sum()) for launch in plan.launches)
+    return tiles * SECONDS_PER_TILE + plan.operations / OPERATIONS_PER_SECOND
 
 
 def seconds_together(plan, n_groups):
@@ -70,7 +71,8 @@ class Resident:
     def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted, validation_steps=0, keep_best=False):
         self._device, self._steps, plan = arena.device, steps, arena.plan
         groups = choose_groups(plan, arena.device.handle.max_compute_units)
-        self.seconds_per_step = seconds_together(plan, groups)
+        # A forward pass is about a third of a step. Measured launches correct what is only expected here.
+        self.seconds_per_epoch = CAUTION * seconds_together(plan, groups) * (steps + validation_steps / 3)
         begin = [_phase("order", tiles=shuffle_side(n_samples))] if shuffle else []
         begin += [_phase("weigh", tiles=steps)] if weighted else []
         step = [_launch_phase(launch) for launch in plan.launches]
@@ -97,7 +99,7 @@ class Resident:
         while begin < total:
             if begin and self.interrupts.pressed:
                 raise KeyboardInterrupt
-            count = min(total - begin, max(1, int(PATIENCE / self.seconds_per_step)))
+            count = min(total - begin, max(1, int(PATIENCE * self._steps / self.seconds_per_epoch)))
             started = time.perf_counter()
             self._device.write(self._tickets, self._counters)
             self._launch.set_last_arguments(first_epoch, count)
@@ -106,7 +108,7 @@ class Resident:
             begin += count
             if begin < total:
                 queue.finish()
-                self.seconds_per_step = (time.perf_counter() - started) / count
+                self.seconds_per_epoch = (time.perf_counter() - started) / count * self._steps
 
 
 def _phase(kind, first=0, end=0, tiles=1, validation=-1):

@@ -5,14 +5,16 @@ from typing import NamedTuple
 import numpy as np
 
 from skintricate.kernels import HEAD_FIELDS, HISTORY_HEAD, shuffle_side
+from skintricate.kernels.stage import STOPS
 from skintricate.training.arena import Arena
 from skintricate.training.data import row_buffer, write_rows
 from skintricate.training.interrupts import Interrupts
 
 # Steps whose scalars and losses are kept on the device at once.
 LARGEST_RUN = 16384
-# Why a run ended before its epochs were done; epoch.cl writes all but the third.
-NO_IMPROVEMENT, NOT_FINITE, INTERRUPTED, HALTED = 1, 2, 3, 4
+# Why a run ended before its epochs were done.
+NO_IMPROVEMENT, NOT_FINITE, HALTED = (STOPS[name] for name in ("no_improvement", "not_finite", "halted"))
+INTERRUPTED = 3
 
 
 class Results(NamedTuple):
@@ -57,7 +59,6 @@ class Trainer:
         self._validation_steps = -(-len(validation.data) // plan.batch_size) if validation else 0
         self._halting_count = len(halting)
         self._halting = len(plan.constants)
-        plan.constants += [float(number) for pair in halting for number in pair]
         self.epochs_at_once = 1
         self.interrupts = Interrupts()
         self._layout = program.tile.layout
@@ -83,11 +84,12 @@ class Trainer:
             losses=steps * (plan.partials + 1) + self._validation_steps * (self._score_tiles + 1),
             scalars=max(1, steps * capacity * n_scalars),
             history=HISTORY_HEAD + capacity * (2 * steps + 3),
+            more_constants=[number for pair in halting for number in pair],
         )
         self._write_parameters()
-        offset, divisor = validation.linear_terms()[:2] if validation else (0.0, 1.0)
-        head = {"tolerance": options.tol, "best_loss": np.inf, "best_score": -np.inf}
-        head |= {"score_offset": offset, "score_factor": 1 / divisor}
+        _, divisor, _ = validation.linear_terms if validation else (0.0, 1.0, ())
+        head = {"tolerance": options.tol, "best_loss": np.inf, "best_sum": -np.inf if divisor > 0 else np.inf}
+        head["score_factor"] = 1 / divisor
         device.write(self._arena.history, np.array([head[name] for name in HEAD_FIELDS], self.dtype))
         self._best = None
 
@@ -115,16 +117,20 @@ class Trainer:
         if self._plan.parameter_count:
             device.copy(self._best, self._arena.parameters, size)
 
+    @property
+    def _has_best(self):
+        """Whether the weights of a best score have been kept."""
+        return self._best is not None
+
     def read_state(self, best=False):
         """Bring weights and optimizer states to the host, and return the state."""
         count, size = self._plan.parameter_count, self._plan.parameter_count * (1 + self._n_states)
         flat = np.empty(size, self.dtype)
         if size:
             self.device.read(flat, self._arena.parameters)
-            if best and self._best is not None:
-                self.device.read(flat[:count], self._best)
-            elif best and self.validation is not None:
-                self.device.read(flat[:count], self._arena.parameters, self._plan.best * self.dtype.itemsize)
+            if best and self._has_best:
+                kept = (self._best, 0) if self._best is not None else (self._arena.parameters, self._plan.best)
+                self.device.read(flat[:count], kept[0], kept[1] * self.dtype.itemsize)
         self._state.unpack(self._plan, self._layout, self._n_states, flat)
         return self._state
 
@@ -174,7 +180,7 @@ class Trainer:
                 "ordered": 0,
                 "weighted": self._weighted[1],
                 "partials": self._score_tiles,
-                "first_loss": steps * (self._plan.partials + 1),
+                "first_loss": steps * (self._plan.partials + 1) if self.validation else 0,
             },
         )
 
@@ -198,7 +204,7 @@ class Trainer:
         if self.validation is None:
             score = np.full(epochs, np.nan)
         else:
-            offset, divisor, _ = self.validation.linear_terms()
+            offset, divisor, _ = self.validation.linear_terms
             # In float64, so that a share of right classes is what scikit-learn makes of it.
             score = offset + score.astype(np.float64) / divisor
         # Copies, since the history keeps them and views would keep the whole buffer.

@@ -1,13 +1,11 @@
 """Validation data, and how its score is counted on a device or on the host."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from skintricate.training.data import Data
-
-# What a device sums over the rows; the place is the code in validation.cl.
-SUMS = ("class_hits", "label_hits", "squared_errors")
 
 
 @dataclass
@@ -29,22 +27,26 @@ class Validation:
 
     @property
     def sum(self):
-        """Which of ``SUMS`` the score follows from."""
+        """Which sum of ``validation.cl`` the score follows from."""
         if not self.is_accuracy:
             return "squared_errors"
         return "class_hits" if self.data.class_codes else "label_hits"
 
+    @functools.cached_property
     def linear_terms(self):
-        """Return ``(offset, divisor, output factors)``: the score is ``offset + sum / divisor``.
+        """``(offset, divisor, output factors)``: the score is ``offset + sum / divisor``.
 
         Each output's squared errors are multiplied by its own factor before they are summed. None where R^2 is
-        no such function: for a single row, or an output that does not vary.
+        no such function: for a single row, or an output that varies too little or too much.
         """
         Y, weight = self.data.Y.astype(np.float64), self.data.sample_weight
-        if self.is_accuracy:
-            return 0.0, float(len(Y) if weight is None else np.sum(weight, dtype=np.float64)), [1.0] * Y.shape[1]
         weight = np.ones(len(Y)) if weight is None else weight.astype(np.float64)
+        if self.is_accuracy:
+            return 0.0, float(weight.sum()), [1.0] * Y.shape[1]
         variation = weight @ np.square(Y - np.average(Y, axis=0, weights=weight))
-        if len(Y) < 2 or not (variation > 0).all():
+        # Less than rounding makes of an output that does not vary, and factors that the float type cannot work with.
+        too_little = variation <= 1e-24 * (weight @ np.square(Y))
+        limit = float(np.sqrt(np.finfo(self.data.Y.dtype).max))
+        if len(Y) < 2 or too_little.any() or not ((variation > 1 / limit) & (variation < limit)).all():
             return None
         return 1.0, -1.0, (1 / (Y.shape[1] * variation)).tolist()

@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from skintricate import IntricateClassifier, IntricateRegressor, Model
 from skintricate.backend import open_device
+from skintricate.exceptions import DivergenceError
 from skintricate.kernels import Tile
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.training import Callback, Halting, MinAccuracyReached, MinLossReached, resident
@@ -104,9 +105,80 @@ def test_a_target_that_does_not_vary_is_left_to_the_host(device, waits):
 def test_linear_terms_of_weighted_scores():
     generator = np.random.default_rng(1)
     Y, outputs, weight = generator.normal(size=(30, 2)), generator.normal(size=(30, 2)), generator.random(30)
-    offset, divisor, factors = Validation(Data(X, Y, weight), None, is_accuracy=False).linear_terms()
+    offset, divisor, factors = Validation(Data(X, Y, weight), None, is_accuracy=False).linear_terms
     total = (weight * (factors * (outputs - Y) ** 2).sum(axis=1)).sum()
     assert offset + total / divisor == pytest.approx(r2_score(Y, outputs, sample_weight=weight))
+
+
+@pytest.mark.parametrize(
+    "y_val", [np.full(47, 3.4e-6), np.full(47, 1e6), 1e-20 * np.arange(47)], ids=["tiny", "large", "varies"]
+)
+def test_r2_that_float32_cannot_sum_is_left_to_the_host(y_val, device, waits):
+    model = estimator("number", device, max_iter=2, n_iter_no_change=None)
+    weight = np.random.default_rng(7).random(47)
+    model.fit(X, TARGETS["number"](X), X_val=X_VAL, y_val=y_val, sample_weight_val=weight)
+    assert waits == [True]
+
+
+def test_the_best_epoch_of_a_score_close_to_one(device):
+    """Where scores of float32 are all the same number, the errors still differ."""
+
+    class Weights(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_epoch_end(self, epoch, weights):
+            self.seen.append(weights().weights)
+
+    model, epochs = Model([Dense(1)], device=device, random_state=0), Weights()
+    options = {"early_stopping": True, "learning_rate": 0.03, "max_iter": 600, "callbacks": [epochs], "batch_size": 90}
+    history = model.fit(X, X[:, 0], validation_data=(X_VAL, X_VAL[:, 0]), **options)
+    assert history.validation_score.max() > 1 - 1e-6
+    [kept] = [k for k, seen in enumerate(epochs.seen) if all(map(np.array_equal, seen, model.state.weights))]
+    assert history.validation_score[kept] == history.validation_score.max()
+
+
+def test_outputs_that_are_not_finite_are_noticed(device):
+    """Also where the score is an accuracy, which has a value for any outputs, and the training rows stay finite."""
+    model = Model([Dense(3), SoftMax()], device=device, random_state=0)
+    far = np.full((4, 2), 3e38)
+    options = {"loss": "categorical_cross_entropy", "learning_rate": 10.0, "max_iter": 3}
+    with pytest.raises(DivergenceError):
+        model.fit(np.eye(2), [0, 1], validation_data=(far, [0, 1, 2, 0]), **options)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_an_interrupt_keeps_the_weights_there_are(epochs, device, monkeypatch):
+    """Before the first score there is no best one yet."""
+
+    def run(self, wanted):
+        if self._epochs_done == epochs:
+            raise KeyboardInterrupt
+        return original(self, 1)
+
+    original = ResidentTrainer.run
+    monkeypatch.setattr(ResidentTrainer, "run", run)
+    model = Model([Dense(3), TanH(), Dense(1)], device=device, random_state=0)
+    options = {"early_stopping": True, "max_iter": 9, "validation_data": (X_VAL, X_VAL[:, 0])}
+    with pytest.warns(match="interrupted"):
+        history = model.fit(X, X[:, 0], **options)
+    assert len(history) == epochs
+    assert all(weights.any() for weights in model.state.weights)
+
+
+def test_large_validation_data_do_not_make_a_launch_long(device, monkeypatch):
+    skip_where_the_host_decides(device)
+    asked, run = [], ResidentTrainer.run
+
+    def spy(self, epochs):
+        asked.append(min(epochs, self.epochs_at_once))
+        return run(self, epochs)
+
+    monkeypatch.setattr(ResidentTrainer, "run", spy)
+    many = np.random.default_rng(0).normal(size=(60_000, 5))
+    model = Model([Dense(30), TanH(), Dense(1)], device=device, random_state=0)
+    model.fit(X[:10], X[:10, 0], validation_data=(many, many[:, 0]), max_iter=30)
+    assert asked[0] < 30
 
 
 class EpochsReached(Halting):
@@ -155,6 +227,39 @@ def test_a_condition_of_the_users_own_is_asked_after_each_epoch(condition, devic
         history = model.fit(X, X[:, 0], halting_condition=condition, max_iter=10)
     assert waits == [True]
     assert len(history) == 3
+
+
+class Never(MinLossReached):
+    def reached(self, epoch):
+        return False
+
+
+@pytest.mark.parametrize("condition", [Never(1e9), Never(1e9) & MinLossReached(1e9)], ids=["alone", "joined"])
+def test_a_subclass_is_asked_itself(condition, device):
+    model = Model([Dense(1)], device=device, random_state=0)
+    assert len(model.fit(X, X[:, 0], halting_condition=condition, max_iter=4)) == 4
+
+
+@pytest.mark.parametrize("depth", [20, 40])
+def test_a_condition_deeper_than_the_devices_stack(depth, device):
+    condition = MinLossReached(0.0)
+    for _ in range(depth):
+        condition = MinLossReached(0.0) | condition
+    model = Model([Dense(1)], device=device, random_state=0)
+    with pytest.warns(match="halted"):
+        history = model.fit(X, X[:, 0], halting_condition=MinLossReached(1e9) | condition, max_iter=4)
+    assert len(history) == 1
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.3, 1 / 3])
+def test_bounds_in_float32_say_what_they_say_in_float64(bound):
+    (_, loss), (_, accuracy) = (
+        c.on_device(True, "float32")[0] for c in (MinLossReached(bound), MinAccuracyReached(bound))
+    )
+    near = np.float32(bound)
+    for number in (np.nextafter(near, np.float32(0)), near, np.nextafter(near, np.float32(1))):
+        assert (number <= np.float32(loss)) == (float(number) <= bound)
+        assert (number >= np.float32(accuracy)) == (float(number) >= bound - 1e-7)
 
 
 def test_halting_and_the_best_score_in_one_epoch(device):
