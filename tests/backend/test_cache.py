@@ -90,9 +90,9 @@ def test_a_folder_that_cannot_be_had_is_replaced(tmp_path, monkeypatch):
         cache.cache_folder.cache_clear()
 
 
-def test_the_second_process_builds_nothing_from_source(fresh, tmp_path):
-    first, predicted = eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
-    again, predicted_again = eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
+def test_the_second_process_builds_nothing_from_source(fresh, tmp_path, runtime):
+    first, predicted = eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
+    again, predicted_again = eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
     assert (first, again) == (1, 0)
     assert predicted_again == predicted
 
@@ -114,9 +114,9 @@ def test_one_program_serves_every_shape(fresh, runtime):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "random", "empty", "flipped"])
-def test_a_damaged_binary_is_built_again(fresh, tmp_path, damage, program_cache):
+def test_a_damaged_binary_is_built_again(fresh, tmp_path, damage, program_cache, runtime):
     folder = tmp_path / "cache"
-    _, expected = eval(fresh(COUNTED, "intel"))
+    _, expected = eval(fresh(COUNTED, runtime))
     folder.mkdir()
     names = [path.name for path in program_cache.glob("*.bin")]
     for name in names:
@@ -130,8 +130,8 @@ def test_a_damaged_binary_is_built_again(fresh, tmp_path, damage, program_cache)
             "flipped": good[:third] + flipped + good[third + 64 :],
         }[damage]
         (folder / name).write_bytes(damaged)
-    assert eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=folder)) == [1, expected]
-    assert eval(fresh(COUNTED, "intel", SKINTRICATE_CACHE_DIR=folder)) == [0, expected]
+    assert eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=folder)) == [1, expected]
+    assert eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=folder)) == [0, expected]
 
 
 def test_processes_may_build_at_once(fresh, runtime, tmp_path):
