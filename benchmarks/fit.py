@@ -164,7 +164,10 @@ def overheads(cases, device, arguments):
         print(*rows[-1], sep="  ", flush=True)
     header = ["network, batch", "fit, neither", "shuffled", "and stopping", "and 10 % validated", "and a callback"]
     text = f"On {device}; what each adds to a fit that keeps its loss history and does nothing else. The forward pass "
-    text += "over a tenth more rows alone is about 3 % of a fit.\n\n"
+    text += (
+        "over a tenth more rows alone is about 3 % of a fit; XOR validates all its four rows, and calls Python 10 000 "
+    )
+    text += "times.\n\n"
     return "What comes on top of the steps", text + table(header, rows)
 
 
