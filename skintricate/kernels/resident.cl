@@ -21,13 +21,7 @@ typedef struct {
     int validation; /* batch of the validation rows it works on, or -1 */
 } Phase;
 
-/* Counters lie LINE integers apart: of finished tickets, then of drawn ones for each queue. What one group wrote before
- * it counts a ticket is there for those that see the count. mem_fence would say so, but PoCL 3.0 makes nothing of it. */
-#ifdef __ATOMIC_ACQ_REL
-#define ORDER_MEMORY() __atomic_thread_fence(__ATOMIC_ACQ_REL)
-#else
-#define ORDER_MEMORY() mem_fence(CLK_GLOBAL_MEM_FENCE)
-#endif
+/* Counters lie LINE integers apart: of finished tickets, then of drawn ones for each queue. */
 
 /* Draw a ticket below `end`, the first of this phase being `begin`; -1 where none is left. */
 static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
@@ -121,13 +115,16 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                         done++;
                     }
                     if (done > 0) {
-                        ORDER_MEMORY();
+                        mem_fence(CLK_GLOBAL_MEM_FENCE);
                         atomic_add(tickets + LINE, done);
                     }
                 }
                 if (*(tickets + LINE) >= finished) break;
             }
-            ORDER_MEMORY();
+            /* Reads stay behind the end of the phase. PoCL 3.0 makes nothing of mem_fence, but orders memory by atomic_add;
+             * the group's own counter costs no traffic. */
+            mem_fence(CLK_GLOBAL_MEM_FENCE);
+            atomic_add(tickets + LINE * (2 + group), 0);
             drawn += share;
         }
     }
