@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its data and how long it trains; two classes are one logistic output for everyone."""
+    """A network, its data, how long it trains and the precisions of float32 products that are timed."""
 
     name: str
     sizes: tuple
@@ -17,6 +17,7 @@ class Case:
     epochs: int
     activation: str = "relu"
     rate: float = 0.001
+    precisions: tuple = ("highest",)
 
     @property
     def label(self):
@@ -56,6 +57,7 @@ class Case:
         return X[: self.samples], y[: self.samples]
 
 
+# Two classes are one logistic output for everyone.
 CASES = (
     Case("xor", (2, 3, 1), 4, 4, 10_000, "tanh", 0.01),
     Case("two-classes", (20, 100, 1), 200, 2000, 100),
@@ -64,4 +66,13 @@ CASES = (
     Case("mnist-deep", (784, 512, 512, 10), 1024, 20_480, 5),
     Case("wide", (100, 2048, 2048, 10), 1024, 10_240, 3),
     Case("housing", (8, 64, 64, 1), 256, 20_480, 10),
+)
+# Two classes are two outputs for everyone. Wide layers learn at a rate at which their losses fall.
+GPU_CASES = (
+    CASES[0],
+    Case("two-classes", (20, 100, 2), 200, 2000, 100),
+    CASES[2],
+    CASES[3],
+    Case("mnist-deep", (784, 512, 512, 10), 4096, 40_960, 4, precisions=("highest", "high")),
+    Case("square", (4096, 4096, 4096, 10), 4096, 8192, 4, rate=0.0001, precisions=("highest", "high")),
 )

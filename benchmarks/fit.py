@@ -100,17 +100,14 @@ def compare(case, devices, arguments):
         add("skorch", contenders.skorch_net, case.steps)
     if contenders.jax is not None:
         add("JAX", contenders.JaxScan, len(X) // case.batch)
-        fits["JAX"].compile(X, y.astype(np.float32) if case.sizes[-1] == 1 else y.astype(np.int32))
+        fits["JAX"].compile(X, y)
 
     times, losses, rates = {name: [] for name in fits}, {}, []
     for round_number in range(-1, arguments.rounds):
         for name, fit in fits.items():
-            target = y
-            if name == "JAX":
-                target = y.astype(np.float32) if case.sizes[-1] == 1 else y.astype(np.int32)
             time.sleep(PAUSE)
             started = time.perf_counter()
-            losses[name] = fit(X, target)
+            losses[name] = fit(X, y)
             if round_number >= 0:
                 times[name].append((time.perf_counter() - started) / steps[name] * 1e6)
         rates.append(sgemm_rate())

@@ -45,6 +45,12 @@ def processor():
     return f"{name[1] if name else platform.machine()} ({vectors}{amx})"
 
 
+def driver(device):
+    """Return the name of a device, its driver and the version of its OpenCL."""
+    handle = device.handle
+    return f"{device.info.name}, driver {handle.driver_version}, {handle.version.strip()} of {handle.platform.name}"
+
+
 def table(header, rows):
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

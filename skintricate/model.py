@@ -16,6 +16,7 @@ from skintricate.exceptions import (
     SkintricateError,
     TrainingInterruptedWarning,
 )
+from skintricate.kernels.tile import PASSES, tile_of
 from skintricate.losses import CategoricalCrossEntropy
 from skintricate.metrics import make_metrics
 from skintricate.names import make_layer, make_loss, make_optimizer
@@ -52,6 +53,10 @@ class Model:
         Of parameters, arithmetic and outputs.
     random_state : int or None, default=None
         Seed of the initial parameters, shuffling and dropout; None draws one.
+    precision : {"highest", "high", "medium"}, default="highest"
+        Of large products on an NVIDIA GPU's tensor cores: that of float32; operands rounded to tf32 (10 bits of the
+        fraction); operands rounded to bfloat16 (7 bits). Weights and sums are float32 always. Elsewhere, and in
+        small products, all of them are float32.
 
     Attributes
     ----------
@@ -72,7 +77,7 @@ class Model:
     [0.0, 1.0, 1.0, 0.0]
     """
 
-    def __init__(self, layers, *, device="auto", dtype="float32", random_state=None):
+    def __init__(self, layers, *, device="auto", dtype="float32", random_state=None, precision="highest"):
         if isinstance(layers, str) or not hasattr(layers, "__iter__"):
             raise TypeError(f"layers must be a sequence of layers, got {layers!r}.")
         self.layers = [make_layer(layer) for layer in layers]
@@ -82,6 +87,7 @@ class Model:
             check_number(self, "random_state", random_state, 0, integer=True)
         self.device = device
         self.dtype = check_dtype(dtype)
+        self.precision = check_precision(precision)
         self.random_state = None if random_state is None else int(random_state)
         self.state = None
         self.optimizer = None
@@ -196,10 +202,11 @@ class Model:
         device = self._open_device()
         require_parameters(device, self.dtype, self.layers, shapes, options.optimizer)
         state = self._state_to_train(shapes, options.optimizer)
+        options.precision = self.precision
         history = fit_network(device, self.dtype, self.layers, state, data, options)
         self.state, self.optimizer, self.history_ = state, options.optimizer, history
         self.n_features_in_ = data.n_features
-        self.device_ = str(device.info)
+        self.device_ = self._describe(device)
         self._forward = None
         if history.stopped_by == "interrupted":
             warnings.warn(
@@ -248,6 +255,7 @@ class Model:
             "device": self.device,
             "dtype": self.dtype,
             "random_state": self.random_state,
+            "precision": self.precision,
             "n_features_in": self.n_features_in_,
             "optimizer": self.optimizer,
         }
@@ -281,6 +289,7 @@ class Model:
                 device=device or description["device"],
                 dtype=description["dtype"],
                 random_state=description["random_state"],
+                precision=description.get("precision", "highest"),
             )
             model.n_features_in_ = description["n_features_in"]
             model.optimizer = description["optimizer"]
@@ -305,6 +314,14 @@ class Model:
             raise DeviceError(f"{device.info} has no float64; use dtype='float32' or another device.")
         return device
 
+    def _describe(self, device):
+        """Return the device's name, and how large products are made where ``precision`` asks for less than float32."""
+        if self.precision == "highest":
+            return str(device.info)
+        has_tensor_cores = tile_of(device, self.dtype, self.precision).has_tensor_cores
+        products = {"high": "tf32", "medium": "bfloat16"}[self.precision] if has_tensor_cores else self.dtype
+        return f"{device.info}, {products} products"
+
     def _open_forward(self):
         """Return the forward pass on the device, made on first use in this process."""
         if self.state is None:
@@ -313,8 +330,10 @@ class Model:
         with _lock:
             if self._forward is None:
                 device = self._open_device()
-                self.device_ = str(device.info)
-                self._forward = Forward(device, self.dtype, self.layers, self.n_features_in_, self.state)
+                self.device_ = self._describe(device)
+                self._forward = Forward(
+                    device, self.dtype, self.layers, self.n_features_in_, self.state, precision=self.precision
+                )
             return self._forward
 
     def _run_forward(self, method, X):
@@ -434,6 +453,13 @@ def check_dtype(dtype):
     if name not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
     return name
+
+
+def check_precision(precision):
+    """Return the precision, or raise."""
+    if not isinstance(precision, str) or precision not in PASSES:
+        raise ValueError(f"precision must be one of {', '.join(map(repr, PASSES))}, got {precision!r}.")
+    return precision
 
 
 def check_list(name, value):

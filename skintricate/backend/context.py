@@ -75,6 +75,12 @@ class Device:
         self.is_cpu = info.kind == "cpu"
         self.context = self.cl.Context([handle])
         self.has_float64 = "cl_khr_fp64" in handle.extensions
+        # Of an NVIDIA GPU, else (0, 0).
+        self.compute_capability = (0, 0)
+        if info.runtime == "nvidia":
+            self.compute_capability = handle.compute_capability_major_nv, handle.compute_capability_minor_nv
+        # Whether a kernel can order its memory for the whole device; see kernels/gpu/resident.cl.
+        self.has_fence = info.runtime == "nvidia" or self.is_cpu
         self._local = threading.local()
         self._made = {}
 

@@ -16,16 +16,16 @@ class Launcher:
     device : Device
     kernel : pyopencl.Kernel
         With all its arguments set; it belongs to this launcher alone.
-    work_items : int
-    local_size : int
-        Work-items of a group; the global size is rounded up to it and the kernel guards the rest.
+    groups : int
+        Work-groups, of as many work-items as the kernel says.
     """
 
-    def __init__(self, device, kernel, work_items, local_size):
+    def __init__(self, device, kernel, groups):
         self._enqueue = device.cl.enqueue_nd_range_kernel
         self._kernel = kernel
-        self._global = (-(-work_items // local_size) * local_size, 1)
-        self._local = (local_size, 1)
+        size = device.cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
+        self._local = (kernel.get_work_group_info(size, device.handle)[0], 1)
+        self._global = (groups * self._local[0], 1)
 
     def set_last_arguments(self, *numbers):
         """Change the last int arguments for the launches queued from now on."""

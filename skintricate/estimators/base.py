@@ -57,6 +57,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         verbose=False,
         device="auto",
         dtype="float32",
+        precision="highest",
     ):
         self.layers = layers
         self.activation = activation
@@ -77,6 +78,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         self.verbose = verbose
         self.device = device
         self.dtype = dtype
+        self.precision = precision
 
     @with_callbacks
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
@@ -405,7 +407,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
     def _model_to_train(self, network, seed, goes_on):
         """Return a new model, or a copy of the fitted one with its weights and optimizer state."""
         if not goes_on:
-            return Model(network, device=self.device, dtype=self.dtype, random_state=seed)
+            return Model(network, device=self.device, dtype=self.dtype, random_state=seed, precision=self.precision)
         if network != self.model_.layers or self.dtype != self.model_.dtype:
             raise ValueError(
                 "layers, activation, loss and dtype must stay as they were to go on training "
@@ -421,7 +423,13 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _snapshot(self, model, state):
         """Return a model of its own with the same layers and the given state."""
-        copy = Model(model.layers, device=self.device, dtype=model.dtype, random_state=model.random_state)
+        copy = Model(
+            model.layers,
+            device=self.device,
+            dtype=model.dtype,
+            random_state=model.random_state,
+            precision=self.precision,
+        )
         copy.state, copy.optimizer, copy.n_features_in_ = state, model.optimizer, self.n_features_in_
         return copy
 

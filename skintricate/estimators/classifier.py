@@ -79,6 +79,9 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         of a device's; see ``skintricate.list_devices``.
     dtype : {"float32", "float64"}, default="float32"
         Of weights, arithmetic and probabilities.
+    precision : {"highest", "high", "medium"}, default="highest"
+        Of large products on an NVIDIA GPU's tensor cores: that of float32, operands rounded to tf32, or to bfloat16.
+        Weights and sums are float32 always. Elsewhere it has no effect; ``device_`` tells.
 
     Attributes
     ----------
@@ -154,6 +157,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         verbose=False,
         device="auto",
         dtype="float32",
+        precision="highest",
     ):
         super().__init__(
             layers=layers,
@@ -175,6 +179,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
             verbose=verbose,
             device=device,
             dtype=dtype,
+            precision=precision,
         )
         self.class_weight = class_weight
 

@@ -62,6 +62,9 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
         of a device's; see ``skintricate.list_devices``.
     dtype : {"float32", "float64"}, default="float32"
         Of weights, arithmetic and predictions.
+    precision : {"highest", "high", "medium"}, default="highest"
+        Of large products on an NVIDIA GPU's tensor cores: that of float32, operands rounded to tf32, or to bfloat16.
+        Weights and sums are float32 always. Elsewhere it has no effect; ``device_`` tells.
 
     Attributes
     ----------

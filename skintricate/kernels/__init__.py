@@ -3,7 +3,7 @@
 from skintricate.kernels.program import Program, Vocabulary
 from skintricate.kernels.shuffle import shuffle_side, shuffled_order
 from skintricate.kernels.stage import COPIED, HEAD_FIELDS, HISTORY_HEAD, LINE, PHASE, PHASE_KINDS, RUN, STAGE, Layout
-from skintricate.kernels.tile import Tile
+from skintricate.kernels.tile import GroupTile, Tile
 
 __all__ = [
     "COPIED",
@@ -14,6 +14,7 @@ __all__ = [
     "PHASE_KINDS",
     "RUN",
     "STAGE",
+    "GroupTile",
     "Layout",
     "Program",
     "Tile",

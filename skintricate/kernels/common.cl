@@ -3,7 +3,7 @@
  * `scalar` is the model's float type, `real` a vector of WIDTH of them: the unit of all arithmetic.
  *
  * Matrices on the device lie in *column panels* of PANEL columns: all rows of the first PANEL columns,
- * then all rows of the next. The last panel is as wide as its columns, rounded up to WIDTH; the
+ * then all rows of the next; a GPU's panel is wider than any matrix, which so lies by rows. The last panel is as wide as its columns, rounded up to WIDTH; the
  * columns added are zero in weights and gradients. A tile walks down a panel, so its loads are contiguous. Only X, Y and
  * sample_weight keep the row-major layout of the host.
  *
@@ -31,22 +31,26 @@
 #define MULTIPLY_ADD(a, b, c) ((c) + (a) * (b))
 #endif
 #define PANEL (COLUMNS * WIDTH)
-/* Work-items of a group. Where it is one, Intel's compiler must not also build versions that run work-items in
- * vector lanes: they took nine tenths of the build and are never used. */
+/* Work-items of a group. Intel's compiler must not build versions that run work-items in vector lanes: where groups are
+ * one item they are never used and took nine tenths of the build, where they are many it makes errors. */
 #ifndef LOCAL_SIZE
 #define LOCAL_SIZE 1
 #endif
-#if LOCAL_SIZE == 1 && defined(cl_intel_vec_len_hint)
-#define KERNEL kernel __attribute__((intel_vec_len_hint(1))) __attribute__((reqd_work_group_size(1, 1, 1))) void
+/* Bytes at whose multiples vectors lie in memory. */
+#ifndef ALIGNMENT
+#define ALIGNMENT sizeof(scalar)
+#endif
+/* Where functions find Run and Stage: a GPU's groups copy them to local memory. */
+#ifndef TABLE
+#define TABLE global
+#endif
+#ifdef cl_intel_vec_len_hint
+#define KERNEL kernel __attribute__((intel_vec_len_hint(1))) __attribute__((reqd_work_group_size(LOCAL_SIZE, 1, 1))) void
 #else
 #define KERNEL kernel __attribute__((reqd_work_group_size(LOCAL_SIZE, 1, 1))) void
 #endif
-/* A function of one tile. Compiled once and called on a CPU; a GPU inlines everything. */
-#if LOCAL_SIZE == 1
-#define TILE_FUNCTION static __attribute__((noinline)) void
-#else
-#define TILE_FUNCTION static inline void
-#endif
+/* Compiled once and called. */
+#define FUNCTION static __attribute__((noinline))
 
 /* The larger and the smaller of two numbers, lane by lane; PoCL 3.0 makes calls of min, max and fmax. */
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
@@ -83,6 +87,9 @@ typedef struct {
     int weights;        /* in the parameters, (I + 1) rows with the bias as the last, or I rows */
     int bias;           /* 1: the weights have a bias row */
     int transposed;     /* transpose of the weights in the parameters, or -1 */
+    int size;           /* side of a tile that a work-group makes, or 0: a block of rows */
+    int log_lanes;      /* in a block: 2^log_lanes work-items share a row, */
+    int log_slices;     /* and 2^log_slices of those share its sums */
     int code;           /* activation, loss or optimizer of the program */
     int constants;      /* hyper-parameters of that code */
     int activation;     /* activation that made the values a loss is taken of */
@@ -105,6 +112,8 @@ typedef struct {
     int class_codes;        /* 1: Y holds the index of the class */
     int ordered;            /* 1: rows are taken in the order of `order` */
     int weighted;           /* 1: sample_weight is given */
+    int block_rows;         /* rows that a work-group takes through several stages */
+    int stage_count;        /* stages of the plan */
     int partials;           /* partial losses of one step */
     int first_loss;         /* where they begin in `losses` */
     int parameter_count;    /* scalars from one optimizer state to the next */
@@ -119,11 +128,13 @@ typedef struct {
     int first_step;         /* steps trained before this run */
 } Run;
 
-#define STEP_ARGUMENTS                                                                            \
+/* The arguments of a step, Run and Stage in this address space. */
+#define STEP_ARGUMENTS_IN(SPACE)                                                                  \
     global scalar *parameters, global scalar *workspace, global const scalar *X,                  \
     global const scalar *Y, global const scalar *sample_weight, global int *order,                \
     global const scalar *scalars, global const scalar *constants, global scalar *losses,          \
-    global scalar *history, global int *control, global const Run *run, global const Stage *stages
+    global scalar *history, global int *control, SPACE const Run *run, SPACE const Stage *stages
+#define STEP_ARGUMENTS STEP_ARGUMENTS_IN(global)
 
 #define STEP_NAMES                                                                                \
     parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, control, run, stages
@@ -139,7 +150,7 @@ typedef struct {
     global const scalar *scalars;       /* the optimizer's, of this step */
     global const scalar *constants;
     global scalar *losses;              /* partial losses of this step */
-    global const Run *run;
+    TABLE const Run *run;
     int number;                         /* of this step since training began */
     int first;                          /* position of its first row */
     int rows;                           /* N: the rows of this step */
@@ -147,7 +158,7 @@ typedef struct {
 } Step;
 
 /* The step of this number in its run and of that in its epoch. */
-static inline Step make_step(STEP_ARGUMENTS, int number, int epoch_step) {
+static inline Step make_step(STEP_ARGUMENTS_IN(TABLE), int number, int epoch_step) {
     Step step;
     step.parameters = parameters;
     step.workspace = workspace;
@@ -166,25 +177,22 @@ static inline Step make_step(STEP_ARGUMENTS, int number, int epoch_step) {
     return step;
 }
 
-/* The number of a step in its run travels as the launch's global offset, so that no argument changes. */
-#define BEGIN_STEP                                                                                \
-    if (control[0]) return;                                                                       \
-    const Step step = make_step(STEP_NAMES, get_global_id(1), get_global_id(1) % run->steps)
-
-/* A kernel of one stage, a tile a work-item. */
-#define TILE_KERNEL(NAME)                                                                         \
-KERNEL NAME(STEP_ARGUMENTS, int stage) {                                                     \
-    BEGIN_STEP;                                                                                   \
-    const int tile = get_global_id(0);                                                            \
-    if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
-}
-
-/* A vector at any scalar's address. PoCL 3.0 makes vload a call, which costs every register. */
+/* A vector in memory. PoCL 3.0 makes vload a call, which costs every register. */
 typedef real unaligned_real __attribute__((aligned(sizeof(scalar))));
-static inline real load(const global scalar *p) { return *(const global unaligned_real *)p; }
-static inline void store(real x, global scalar *p) { *(global unaligned_real *)p = x; }
+typedef real stored_real __attribute__((aligned(ALIGNMENT)));
+static inline real load(const global scalar *p) { return *(const global stored_real *)p; }
+static inline void store(real x, global scalar *p) { *(global stored_real *)p = x; }
 static inline real load_private(const scalar *p) { return *(const unaligned_real *)p; }
 static inline void store_private(real x, scalar *p) { *(unaligned_real *)p = x; }
+
+/* Values that a derivative needs: a CPU's functions take tiles of them where they lie, a GPU's a vector. */
+#if LOCAL_SIZE == 1
+#define VALUES const global scalar *
+static inline real load_value(VALUES p, int i) { return load(p + i * WIDTH); }
+#else
+#define VALUES const real *
+static inline real load_value(VALUES p, int i) { return p[i]; }
+#endif
 
 /* Columns of the panel that holds `column`, padding included. */
 static inline int panel_width(int column, int columns) {
@@ -203,29 +211,9 @@ static inline size_t row_vector(int row, int j, int batch, int columns) {
     return panel_index(row, j * WIDTH, batch, columns);
 }
 
-/* The row of X that is row n of the step. */
-static inline size_t sample_row(const Step *step, int n) {
-    return step->run->ordered ? step->order[step->first + n] : step->first + n;
-}
-
 /* The vector with zeros in the lanes past the last of `columns`: a derivative may be infinite there. */
 static inline real without_padding(real x, int columns) {
     return columns < WIDTH ? (LANES < columns ? x : (real)0) : x;
-}
-
-/* A tile: `rows` rows of `vectors` vectors. In a panel it is contiguous. */
-static inline void load_tile(real *tile, int count, const global scalar *p) {
-    for (int i = 0; i < count; i++) tile[i] = load(p + i * WIDTH);
-}
-static inline void store_tile(const real *tile, int count, global scalar *p) {
-    for (int i = 0; i < count; i++) store(tile[i], p + i * WIDTH);
-}
-
-/* Zeros past the last of `columns` in every row: only the last vector has any. */
-static inline void clear_padding(real *tile, int rows, int vectors, int columns) {
-    if (columns < vectors * WIDTH)
-        for (int r = 0; r < rows; r++)
-            tile[(r + 1) * vectors - 1] = without_padding(tile[(r + 1) * vectors - 1], columns - (vectors - 1) * WIDTH);
 }
 
 /* Sum of the lanes, in a fixed order. */

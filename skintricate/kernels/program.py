@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from skintricate.kernels.stage import definitions
-from skintricate.kernels.tile import Tile
+from skintricate.kernels.tile import tile_of
 
-SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
+# The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
+CPU_SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
+GPU_SOURCES = ("epoch", "dense", "narrow", "product", "wide", "elementwise", "loss", "rows", "resident")
+TENSOR_SOURCES = ("gpu/tensor",)
+SOURCES = {
+    "cpu": ("epoch", *(f"cpu/{name}" for name in CPU_SOURCES)),
+    "gpu": ("gpu/group", "epoch", *(f"gpu/{name}" for name in GPU_SOURCES)),
+}
 
 
 @dataclass(frozen=True)
@@ -49,18 +56,18 @@ class Vocabulary:
         values, derivatives, loss_values, loss_gradients = [], [], [], []
         for c in self.activations:
             values.append((c.hyper_parameters, f"const real x = x_[i_]; x_[i_] = {c.value};"))
-            derivatives.append((c.hyper_parameters, f"{_load('x')} {_load('y')} gradient_[i_] *= {c.derivative};"))
+            names = " ".join(f"const real {name} = load_value({name}_, i_);" for name in "xy")
+            derivatives.append((c.hyper_parameters, f"{names} gradient_[i_] *= {c.derivative};"))
         for c in self.losses:
             # Two codes a loss: of the outputs, and of the values before its link.
             for value, gradient in ((c.value, c.gradient), (c.link_value, c.link_gradient)):
                 loss_values.append((c.hyper_parameters, f"return {value};"))
                 loss_gradients.append((c.hyper_parameters, f"return {gradient};"))
         updates = [(c.scalar_names, _update(c)) for c in self.optimizers]
-        read = "global const scalar *"
         return "\n".join(
             [
                 _loops("activation_value", "real *x_", values),
-                _loops("activation_derivative", f"real *gradient_, {read}x_, {read}y_", derivatives),
+                _loops("activation_derivative", "real *gradient_, VALUES x_, VALUES y_", derivatives),
                 _loops("optimizer_update", "real *g_, global scalar *w_, int stride_", updates),
                 _function("real loss_value", "real y, real t", loss_values),
                 _function("real loss_gradient", "real y, real t", loss_gradients),
@@ -71,11 +78,6 @@ class Vocabulary:
 def _definitions():
     """Return the numbers that kernels and host must agree on, as macros."""
     return "\n".join(f"#define {name} {number}" for name, number in definitions().items())
-
-
-def _load(name):
-    """Return the statement that gives vector i of an array the name that expressions use."""
-    return f"const real {name} = load({name}_ + i_ * WIDTH);"
 
 
 def _update(optimizer):
@@ -112,6 +114,13 @@ def _function(declaration, arguments, cases):
     )
 
 
+def _sized(name, sizes):
+    """Return the text of a file; that of products once for every size of a tile."""
+    if name != "gpu/product":
+        return read_source(name)
+    return "\n".join(f"#define SIZE {size}\n{read_source(name)}\n#undef SIZE" for size in sizes)
+
+
 @functools.cache
 def read_source(name):
     """Return the text of a ``.cl`` file of this folder."""
@@ -126,10 +135,11 @@ class Program:
     device : Device
     dtype : {"float32", "float64"}
     vocabulary : Vocabulary
+    precision : {"highest", "high", "medium"}, default="highest"
     """
 
-    def __init__(self, device, dtype, vocabulary):
-        self.tile = Tile.of(device, dtype)
+    def __init__(self, device, dtype, vocabulary, precision="highest"):
+        self.tile = tile_of(device, dtype, precision)
         self.vocabulary = vocabulary
         self.itemsize = 4 if dtype == "float32" else 8
         source = "\n".join(
@@ -138,7 +148,8 @@ class Program:
                 read_source("common"),
                 read_source("random"),
                 vocabulary.source(),
-                *map(read_source, SOURCES),
+                *(_sized(name, self.tile.sizes) for name in SOURCES[self.tile.family]),
+                *map(read_source, TENSOR_SOURCES if self.tile.has_tensor_cores else ()),
             ]
         )
         self._program = device.program(source, self.tile.options(dtype))

@@ -20,6 +20,9 @@ STAGE = np.dtype(
             "weights",
             "bias",
             "transposed",
+            "size",
+            "log_lanes",
+            "log_slices",
             "code",
             "constants",
             "activation",
@@ -50,6 +53,8 @@ ROW_KERNELS = (
 ROW_STAGES = (*ROW_KERNELS, "validation_score")
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
 STAGE_KINDS = (*ROW_STAGES, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")
+# Those whose tiles are of a result with a row for each row of the batch.
+MATRIX_STAGES = tuple(name for name in ROW_KERNELS if name.split("_")[0] in ("dense", "activation", "dropout"))
 # Those that multiply matrices.
 PRODUCTS = ("dense_forward", "dense_backward_input", "dense_backward_weights")
 # What a phase of `resident.cl` does.
@@ -70,6 +75,8 @@ RUN = np.dtype(
             "class_codes",
             "ordered",
             "weighted",
+            "block_rows",
+            "stage_count",
             "partials",
             "first_loss",
             "parameter_count",
@@ -95,6 +102,8 @@ HALTING = ("loss_at_most", "accuracy_at_least", "both_hold", "either_holds")
 SUMS = ("class_hits", "label_hits", "squared_errors")
 # Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
 COPIED, LINE = 1024, 64
+# Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.
+WEIGHTS_OF_A_TILE, MOST_STAGES, MOST_PHASES = 1024, 40, 110
 
 
 def definitions():
@@ -102,7 +111,8 @@ def definitions():
     tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS)
     numbers = {name.upper(): number for table in tables for number, name in enumerate(table)}
     numbers |= {name.upper(): number for name, number in STOPS.items()}
-    return {**numbers, "HISTORY_HEAD": HISTORY_HEAD, "COPIED": COPIED, "LINE": LINE}
+    sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES")
+    return numbers | {name: globals()[name] for name in sizes}
 
 
 @dataclass(frozen=True)

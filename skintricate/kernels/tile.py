@@ -1,16 +1,29 @@
-"""The tile of a device: how many lanes, rows and vectors, chosen by measurement."""
+"""The tile of a device: how stages are cut, and the sizes that kernels are compiled for, chosen by measurement.
+
+A tile is what a work-group makes of a stage. On a CPU that is one work-item with vectors in registers (``Tile``), on
+a GPU many that share local memory (``GroupTile``).
+"""
 
 from dataclasses import dataclass
 
-from skintricate.kernels.stage import Layout
+from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WEIGHTS_OF_A_TILE, Layout
 
 MOST_PARTS = 8
+# Rows of a batch that are worth a sum of their own.
+ROWS_OF_A_PART = 32
+# How products on tensor cores are made; see gpu/tensor.cl.
+PASSES = {"highest": 3, "high": 1, "medium": 0}
 LLVM_AVX512_TARGETS = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids")
+
+
+def tile_of(device, dtype, precision="highest"):
+    """Return the tile of a device for a float type and the precision of large products."""
+    return Tile.of(device, dtype) if device.is_cpu else GroupTile.of(device, dtype, precision)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Sizes of a register tile and how a device multiplies and adds.
+    """Sizes of a CPU's register tile and how it multiplies and adds.
 
     Parameters
     ----------
@@ -18,8 +31,6 @@ class Tile:
         Lanes of a vector.
     rows, columns : int
         The tile is ``rows`` rows by ``columns`` vectors.
-    local_size : int
-        Work-items of a work-group, a tile each.
     multiply_add : {"fma", "mad", "contracted"}
     parts : int, default=1
         Parts of a batch whose weight gradients are summed apart, where that pays: as many as the whole device has
@@ -29,16 +40,19 @@ class Tile:
     width: int
     rows: int
     columns: int
-    local_size: int
     multiply_add: str
     parts: int = 1
 
+    family = "cpu"
+    local_size = 1
+    has_tensor_cores = False
+    # Sizes of products that are compiled.
+    sizes = ()
+
     @classmethod
     def of(cls, device, dtype):
-        """Choose the tile of a device for a float type."""
+        """Choose the tile of a CPU."""
         share = 1 if dtype == "float32" else 2
-        if not device.is_cpu:
-            return cls(4 // share, 4, share, 64, "fma")
         native = device.handle.native_vector_width_float or 8
         has_avx512 = native >= 16
         if device.info.runtime == "pocl":
@@ -51,7 +65,7 @@ class Tile:
         rows = 8 if has_avx512 else 4
         columns = 3 if 3 * width % rows == 0 else 2
         parts = min(MOST_PARTS, 2 ** (device.info.compute_units.bit_length() - 1))
-        return cls(width, rows, columns, 1, "contracted", parts)
+        return cls(width, rows, columns, "contracted", parts)
 
     def __post_init__(self):
         if self.layout.panel % self.rows:
@@ -62,19 +76,213 @@ class Tile:
         """The layout of matrices that this tile walks."""
         return Layout(self.width, self.width * self.columns)
 
+    def x_columns(self, columns):
+        """Return the columns of a row of X on the device, padding included."""
+        return columns
+
+    def block_rows(self, batch_size):
+        """Return the rows that a work-group takes through several stages."""
+        return self.rows
+
+    def order_tiles(self, n_samples, side):
+        """Return the work-groups that make the order of an epoch, over a square of this side."""
+        return side
+
+    def is_wide(self, inputs, outputs):
+        """Say whether a product is a phase of its own; on a CPU the lowering decides for all together."""
+        return False
+
+    def is_large(self, batch_size, inputs, outputs):
+        """Say whether a product is worth a launch of its own; none is on a CPU."""
+        return False
+
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
+        """Return how a stage is cut, as fields of it; the network has so many weights."""
+        panels = -(-self.layout.padded(outputs) // self.layout.panel)
+        row_tiles = -(-batch_size // self.rows)
+        if kernel in MATRIX_STAGES:
+            return {"tiles": row_tiles * panels}
+        if kernel in ROW_STAGES:
+            return {"tiles": row_tiles}
+        if kernel == "clip_factor":
+            return {"tiles": 1}
+        return {"tiles": (-(-inputs // self.rows) + bias) * panels}  # weights; the bias is a tile by itself
+
+    def kernel_of(self, kernel, size):
+        """Return the name of the kernel that launches a stage."""
+        return kernel
+
+    def parts_of(self, batch_size, weights):
+        """Return into how many parts the batch is cut for the weights' gradients, at most."""
+        return max(1, min(self.parts, batch_size // ROWS_OF_A_PART))
+
     def options(self, dtype):
         """Return the compiler options that set the kernels' tunables."""
-        single = dtype == "float32"
         options = [
-            f"-DSCALAR={'float' if single else 'double'}",
-            f"-DMASK={'int' if single else 'long'}",
+            *_type_options(dtype),
             f"-DWIDTH={self.width}",
             f"-DROWS={self.rows}",
             f"-DCOLUMNS={self.columns}",
-            f"-DLOCAL_SIZE={self.local_size}",
         ]
         if self.multiply_add != "contracted":
             options.append(f"-DMULTIPLY_ADD={self.multiply_add}")
-        if single:
-            options += ["-cl-single-precision-constant", "-cl-denorms-are-zero"]
         return options
+
+
+@dataclass(frozen=True)
+class GroupTile:
+    """Sizes of the tiles that a GPU's work-groups make.
+
+    Parameters
+    ----------
+    units : int
+        Compute units of the device; where a stage allows, it has as many tiles.
+    precision : {"highest", "high", "medium"}
+        Of wide products on tensor cores; see ``gpu/tensor.cl``.
+    has_tensor_cores : bool
+        Whether the program has the kernels of ``gpu/tensor.cl``.
+    copies_asynchronously : bool
+        Whether copies to local memory go on while a work-item does other things.
+    width : int, default=4
+        Lanes of a vector: 16 bytes.
+    sizes : tuple of int, default=(16, 32, 64)
+        Sides of a product's tile.
+    depth : int, default=32
+        Rows of a chunk that goes through local memory.
+    local_size : int, default=256
+        Work-items of a group.
+    """
+
+    units: int
+    precision: str = "highest"
+    has_tensor_cores: bool = False
+    copies_asynchronously: bool = False
+    width: int = 4
+    sizes: tuple = (16, 32, 64)
+    depth: int = 32
+    local_size: int = 256
+
+    family = "gpu"
+    # Products of fewer weights, or as few columns, are made by the group that has the rows.
+    narrow_weights, narrow_columns = 16384, 16
+    most_block_rows = 8
+    # Batches of so few rows have their weights' gradients summed vector by vector.
+    few_rows, few_weights = 16, 4096
+    # A product of so many operations is worth a launch of its own; so many rows, a part.
+    large_product, large_part = 5e8, 512
+    tensor_size = 128
+
+    @classmethod
+    def of(cls, device, dtype, precision="highest"):
+        """Choose the tile of a GPU."""
+        ampere = device.compute_capability >= (8, 0)
+        if dtype == "float64":
+            sizes = {"width": 2, "sizes": (16, 32), "depth": 16}
+            return cls(device.info.compute_units, copies_asynchronously=ampere, **sizes)
+        return cls(device.info.compute_units, precision, ampere, ampere)
+
+    @property
+    def layout(self):
+        """Matrices lie by rows: a panel is wider than any of them."""
+        return Layout(self.width, self.width << 24)
+
+    def x_columns(self, columns):
+        """Return the columns of a row of X on the device, padding included."""
+        return self.layout.padded(columns)
+
+    def block_rows(self, batch_size):
+        """Return the rows that a work-group takes through several stages: a power of two, with work for all units."""
+        rows = 2 ** (-(-batch_size // self.units) - 1).bit_length()
+        # Few rows are one group's, which then waits for nobody.
+        return self.most_block_rows if batch_size <= self.most_block_rows else min(rows, self.most_block_rows)
+
+    def order_tiles(self, n_samples, side):
+        """Return the work-groups that make the order of an epoch."""
+        return -(-n_samples // self.local_size)
+
+    def is_wide(self, inputs, outputs):
+        """Say whether a product of these sizes is shared by several groups, tile by tile."""
+        return inputs * outputs > self.narrow_weights and min(inputs, outputs) > self.narrow_columns
+
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
+        """Return how a stage is cut, as fields of it; the network has so many weights."""
+        large = self.is_large(batch_size, inputs, outputs)
+        if kernel in ("dense_forward", "dense_backward_input") and self.is_wide(inputs, outputs):
+            return self._squares(batch_size, outputs, large, self.units)
+        if kernel == "dense_backward_weights":
+            weights = (inputs + bias) * self.layout.padded(outputs)
+            if batch_size <= self.few_rows and weights <= self.few_weights:
+                return {"tiles": -(-weights // (self.width * self.local_size)), "size": 0}
+            # In one launch for all, each layer's weights have their share of the units.
+            share = weights / n_weights if 2 * batch_size * n_weights < self.large_product else 1
+            return self._squares(inputs + bias, outputs, large, self.units * share)
+        if kernel in ROW_STAGES:
+            return {"tiles": -(-batch_size // self.block_rows(batch_size)), **self._shares(kernel, inputs, outputs)}
+        if kernel == "clip_factor":
+            return {"tiles": 1}
+        return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
+
+    def _shares(self, kernel, inputs, outputs):
+        """Return how the work-items share a block of rows, as logarithms: lanes of a row, slices of its sums."""
+        lanes = min((-(-outputs // self.width) - 1).bit_length(), (self.local_size - 1).bit_length())
+        if kernel not in ("dense_forward", "dense_backward_input"):
+            return {"log_lanes": min(lanes, (self.local_size // self.most_block_rows - 1).bit_length())}
+        slices = min((-(-inputs // 8) - 1).bit_length(), (self.local_size >> lanes).bit_length() - 1, 7)
+        return {"log_lanes": lanes, "log_slices": slices}
+
+    def is_large(self, batch_size, inputs, outputs):
+        """Say whether a product is worth a launch of its own."""
+        wide = self.is_wide(inputs, outputs) and min(inputs, outputs) >= self.tensor_size // 2
+        return wide and 2 * batch_size * inputs * outputs >= self.large_product
+
+    def _squares(self, rows, columns, large, units):
+        """Return the largest size that gives nearly every one of these units a tile, and the tiles."""
+        if large and self.has_tensor_cores:
+            return {"tiles": -(-rows // self.tensor_size) * -(-columns // self.tensor_size), "size": self.tensor_size}
+        for size in sorted(self.sizes, reverse=True):
+            tiles = -(-rows // size) * -(-columns // size)
+            if tiles >= 0.75 * units:
+                break
+        return {"tiles": tiles, "size": size}
+
+    def kernel_of(self, kernel, size):
+        """Return the name of the kernel that launches a stage."""
+        if size == self.tensor_size:
+            return {"dense_forward": "tensor_forward", "dense_backward_input": "tensor_input"}.get(
+                kernel, "tensor_weights"
+            )
+        if kernel in ROW_STAGES and not size:
+            return "rows"
+        return "tiles" if kernel in PRODUCTS else "updates"
+
+    def parts_of(self, batch_size, weights):
+        """Return into how many parts the batch is cut for the weights' gradients: until all units have work."""
+        cuts = [self.cut("dense_backward_weights", batch_size, 1, w.columns, w.inputs, w.has_bias) for w in weights]
+        tiles = sum(cut["tiles"] for cut in cuts if cut["size"] == self.tensor_size)
+        if not tiles:
+            return 1
+        parts = 2 ** max(1, (2 * self.units // tiles).bit_length() - 1)
+        return min(parts, MOST_PARTS, max(1, batch_size // self.large_part))
+
+    def options(self, dtype):
+        """Return the compiler options that set the kernels' tunables."""
+        return [
+            *_type_options(dtype),
+            "-DTABLE=local",
+            f"-DWIDTH={self.width}",
+            "-DALIGNMENT=16",
+            f"-DCOLUMNS={1 << 24}",
+            f"-DLOCAL_SIZE={self.local_size}",
+            f"-DDEPTH={self.depth}",
+            f"-DLARGEST_SIZE={max(self.sizes)}",
+            "-DMULTIPLY_ADD=fma",
+            *(["-DASYNCHRONOUS_COPY"] if self.copies_asynchronously else []),
+            *([f"-DPASSES={PASSES[self.precision]}"] if self.has_tensor_cores else []),
+        ]
+
+
+def _type_options(dtype):
+    """Return the options of a float type."""
+    if dtype == "float32":
+        return ["-DSCALAR=float", "-DMASK=int", "-cl-single-precision-constant", "-cl-denorms-are-zero"]
+    return ["-DSCALAR=double", "-DMASK=long"]

@@ -41,7 +41,6 @@ class Activation(Layer):
         y = lowering.tensor(x.columns, self, trainable=x.trainable)
         lowering.launch(
             "activation_forward",
-            tiles=lowering.tiles(x.columns),
             outputs=x.columns,
             source=x.offset,
             target=y.offset,

@@ -49,7 +49,6 @@ class Dense(Layer):
         y = lowering.tensor(int(self.units), activation, trainable=True)
         lowering.launch(
             "dense_forward",
-            tiles=lowering.tiles(y.columns),
             inputs=x.columns,
             outputs=y.columns,
             source=x.offset,
@@ -71,7 +70,6 @@ class Dense(Layer):
         target = lowering.allocate(x.columns)
         lowering.launch(
             "dense_backward_input",
-            tiles=lowering.tiles(x.columns),
             inputs=y.columns,
             outputs=x.columns,
             source=gradient,
@@ -80,6 +78,6 @@ class Dense(Layer):
             saved=x.saved,
             code=x.code,
             constants=x.constants,
-            weights=weights.use_transpose(),
+            weights=lowering.transposed(weights),
         )
         return target

@@ -26,7 +26,6 @@ class Dropout(Layer):
         y = lowering.tensor(x.columns, None, trainable=x.trainable)
         lowering.launch(
             "dropout_forward",
-            tiles=lowering.tiles(x.columns),
             outputs=x.columns,
             source=x.offset,
             target=y.offset,
@@ -41,7 +40,6 @@ class Dropout(Layer):
         target = lowering.allocate(x.columns)
         lowering.launch(
             "dropout_backward",
-            tiles=lowering.tiles(x.columns),
             outputs=x.columns,
             gradient=gradient,
             target=target,

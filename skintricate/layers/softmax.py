@@ -11,9 +11,7 @@ class SoftMax(Layer):
 
     def forward(self, lowering, x):
         y = lowering.tensor(x.columns, None, trainable=x.trainable)
-        lowering.launch(
-            "softmax_forward", tiles=lowering.row_tiles, outputs=x.columns, source=x.offset, target=y.offset
-        )
+        lowering.launch("softmax_forward", outputs=x.columns, source=x.offset, target=y.offset)
         return y
 
     def backward(self, lowering, x, y, gradient):
@@ -22,7 +20,6 @@ class SoftMax(Layer):
         target = lowering.allocate(x.columns)
         lowering.launch(
             "softmax_backward",
-            tiles=lowering.row_tiles,
             outputs=x.columns,
             value=y.offset,
             gradient=gradient,

@@ -6,9 +6,11 @@ import numpy as np
 
 from skintricate.backend.launch import Launcher
 from skintricate.kernels import RUN
+from skintricate.kernels.stage import ROW_KERNELS
 from skintricate.training.data import TAIL
 
-KERNELS_OF_MANY_STAGES = ("rows", "dense_backward_weights", "dense_add_parts", "dense_update")
+# Kernels that take one stage; others take several that are independent, or follow each other.
+KERNELS_OF_ONE_STAGE = (*ROW_KERNELS, "clip_factor")
 
 
 class Arena:
@@ -64,20 +66,20 @@ class Arena:
             self._stages,
         )
 
-    def launcher(self, name, work_items, *numbers, buffers=()):
+    def launcher(self, name, groups, *numbers, buffers=()):
         """Return a kernel of the program bound to these buffers, further ones, and its int arguments ``numbers``."""
         kernel = self.program.borrow(name)
         self._borrowed.append((name, kernel))
         for index, argument in enumerate((*self._arguments, *buffers, *map(np.int32, numbers))):
             kernel.set_arg(index, argument)
-        return Launcher(self.device, kernel, work_items, self.program.tile.local_size)
+        return Launcher(self.device, kernel, groups)
 
     def step_launchers(self):
         """Return the launchers of one step, in order."""
         launchers = []
         for launch in self.plan.launches:
             numbers = [launch.first]
-            if launch.kernel in KERNELS_OF_MANY_STAGES:
+            if launch.kernel not in KERNELS_OF_ONE_STAGE:
                 numbers.append(launch.end)
             launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
         return launchers
@@ -85,6 +87,7 @@ class Arena:
     def write_run(self, validation=None, **fields):
         """Set what stays the same during a run of steps, and what of that differs for ``validation`` rows."""
         run = np.zeros(2, RUN)
+        run["block_rows"], run["stage_count"] = self.plan.block_rows, len(self.plan.stages)
         for name, value in fields.items():
             run[name] = value
         for name, value in (validation or {}).items():

@@ -40,18 +40,22 @@ class Data:
         scalars = self.X.shape[1] + self.Y.shape[1] + (self.sample_weight is not None)
         return scalars * np.dtype(dtype).itemsize + 4
 
-    def rows(self, index, dtype):
-        """Return contiguous ``(X, Y, sample_weight)`` of these rows (a slice or an index array)."""
+    def rows(self, index, dtype, n_columns):
+        """Return contiguous ``(X, Y, sample_weight)`` of these rows (a slice or an index array); see ``dense_rows``."""
         weights = None if self.sample_weight is None else np.ascontiguousarray(self.sample_weight[index], dtype)
-        return dense_rows(self.X, index, dtype), np.ascontiguousarray(self.Y[index], dtype), weights
+        return dense_rows(self.X, index, dtype, n_columns), np.ascontiguousarray(self.Y[index], dtype), weights
 
 
-def dense_rows(X, index, dtype):
-    """Return rows of a dense or sparse matrix as a contiguous dense array."""
+def dense_rows(X, index, dtype, n_columns):
+    """Return rows of a dense or sparse matrix as a contiguous dense array of so many columns, zeros after its own."""
     rows = X[index]
     if scipy.sparse.issparse(rows):
         rows = rows.toarray()
-    return np.ascontiguousarray(rows, dtype)
+    if rows.shape[1] == n_columns:
+        return np.ascontiguousarray(rows, dtype)
+    padded = np.zeros((len(rows), n_columns), dtype)
+    padded[:, : rows.shape[1]] = rows
+    return padded
 
 
 def write_rows(device, buffer, array, offset=0):

@@ -41,6 +41,8 @@ class FitOptions:
     metrics : dict of str to callable
         Each takes ``predict`` and returns a number, once an epoch.
     callbacks : list of Callback
+    precision : {"highest", "high", "medium"}
+        Of large products on tensor cores.
     """
 
     loss: object
@@ -56,6 +58,7 @@ class FitOptions:
     validation: Validation | None = None
     metrics: dict = field(default_factory=dict)
     callbacks: list = field(default_factory=list)
+    precision: str = "highest"
 
     @property
     def patience(self):
@@ -118,7 +121,12 @@ class _Loop:
         self.history = History()
         self._has_classes = options.has_classes(data)
         self._forward = Forward(
-            trainer.device, trainer.dtype.name, network, data.n_features, parameters=trainer.parameters
+            trainer.device,
+            trainer.dtype.name,
+            network,
+            data.n_features,
+            parameters=trainer.parameters,
+            precision=options.precision,
         )
         self._started = time.perf_counter()
         self._best_score, self._without_improvement = -np.inf, 0

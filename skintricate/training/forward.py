@@ -28,13 +28,14 @@ class Forward:
         Its weights are copied to the device.
     parameters : pyopencl.Buffer, default=None
         Weights already on the device, used instead of the state's; they may change between predictions.
+    precision : {"highest", "high", "medium"}, default="highest"
     """
 
-    def __init__(self, device, dtype, network, n_features, state=None, parameters=None):
+    def __init__(self, device, dtype, network, n_features, state=None, parameters=None, precision="highest"):
         self.device, self.dtype = device, np.dtype(dtype)
         self._network, self.n_features = network, n_features
         with device_errors(device):
-            self._program = program_for(device, dtype, network)
+            self._program = program_for(device, dtype, network, precision=precision)
         self._lock = threading.Lock()
         self._passes = {}
         self._parameters = parameters
@@ -73,7 +74,7 @@ class Forward:
             one = self._pass(self._slice_rows(n), fused)
             results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(one.plan)]
             for begin in range(0, n, one.capacity):
-                parts = one.run(dense_rows(X, slice(begin, begin + one.capacity), self.dtype), chosen)
+                parts = one.run(dense_rows(X, slice(begin, begin + one.capacity), self.dtype, one.x_columns), chosen)
                 for result, part in zip(results, parts):
                     result[begin : begin + len(part)] = part
             return results
@@ -111,7 +112,8 @@ class _Pass:
         self.capacity = plan.batch_size
         self._device, self.plan, self._layout = device, plan, program.tile.layout
         self._dtype = forward.dtype
-        self._X = row_buffer(device, self.capacity, forward.n_features, self._dtype)
+        self.x_columns = program.tile.x_columns(forward.n_features)
+        self._X = row_buffer(device, self.capacity, self.x_columns, self._dtype)
         self._arena = Arena(device, program, plan, self._dtype, {"X": self._X}, forward._parameters)
         self._launchers = self._arena.step_launchers()
         self._rows = None
@@ -130,7 +132,7 @@ class _Pass:
     def _read(self, tensor, X):
         """Return a tensor's values for the rows of this slice."""
         if tensor.offset < 0:
-            return X
+            return X[:, : tensor.columns]
         padded = self._layout.padded(tensor.columns)
         flat = np.empty(self.capacity * padded, self._dtype)
         self._device.read(flat, self._arena.workspace, offset=tensor.offset * self._dtype.itemsize)

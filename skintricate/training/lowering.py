@@ -11,7 +11,7 @@ from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS, SUMS
 from skintricate.layers import Activation
 from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Tensor, Weights
-from skintricate.training.updates import ROWS_OF_A_PART, WeightUpdates
+from skintricate.training.updates import WeightUpdates
 
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
 CACHED_WEIGHTS = 1_500_000
@@ -85,7 +85,7 @@ class Lowering:
         self._stages = []
         self._updates = WeightUpdates(self, optimizer, self._alpha)
         self._positions = {id(layer): k for k, layer in enumerate(self.layers)}
-        self.plan = Plan(batch_size)
+        self.plan = Plan(batch_size, self._tile.block_rows(batch_size))
         self._place_parameters(len(optimizer.states) if optimizer else 0)
 
     def run(self):
@@ -95,14 +95,14 @@ class Lowering:
         if linked:
             layers = layers[:-1]
         steps, self.plan.output = self._emit_forward(layers)
-        takes_blocks = self._tile.local_size == 1 and self._weight_bytes() <= CACHED_WEIGHTS
+        takes_blocks = self._tile.family == "gpu" or self._weight_bytes() <= CACHED_WEIGHTS
         if self.training:
             gradient = self._emit_loss(self.plan.output, linked)
             for layer, before, after in reversed(steps):
                 if gradient is None:
                     break
                 gradient = layer.backward(self, before, after, gradient)
-            self._updates.emit(self._parts if takes_blocks else 1)
+            self._updates.emit(self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1)
         self.plan.operations = self._count_operations()
         if self._validation is not None:
             self._emit_validation()
@@ -115,20 +115,11 @@ class Lowering:
         self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
         self.plan.partials = max(self.plan.partials, 2)
         if takes_blocks:
-            self.plan.launches = _fuse_rows(self.plan.launches, self.row_tiles)
-            self.plan.validation_launches = _fuse_rows(self.plan.validation_launches, self.row_tiles)
+            self.plan.launches = _fuse_rows(self.plan.launches, self.plan.blocks)
+            self.plan.validation_launches = _fuse_rows(self.plan.validation_launches, self.plan.blocks)
         return self.plan
 
     # What layers call.
-
-    @property
-    def row_tiles(self):
-        """Tiles of a stage that takes whole rows."""
-        return -(-self.plan.batch_size // self._tile.rows)
-
-    def tiles(self, columns):
-        """Return the tiles of a stage whose result has so many columns."""
-        return self.row_tiles * -(-self._layout.padded(columns) // self._layout.panel)
 
     def allocate(self, columns):
         """Return the offset of a new matrix of the batch's rows by ``columns``."""
@@ -153,6 +144,10 @@ class Lowering:
         """Return the ``Weights`` of a layer."""
         return self._weights[id(layer)]
 
+    def transposed(self, weights):
+        """Return where the weights lie for the gradient of their layer's input."""
+        return weights.offset if self._tile.is_wide(weights.columns, weights.inputs) else weights.use_transpose()
+
     def position(self, layer):
         """Return the place of a layer in the network."""
         return self._positions[id(layer)]
@@ -163,14 +158,19 @@ class Lowering:
 
     def launch_many(self, kernel, stages):
         """Append independent stages of one kernel, which share a launch."""
-        first = len(self._stages)
+        launches = {}
         for fields in stages:
             stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
             stage["kind"] = STAGE_KINDS.index(kernel)
-            stage.update({name: int(value) for name, value in fields.items()})
-            self._stages.append(tuple(stage.values()))
-        tiles = sum(fields["tiles"] for fields in stages)
-        self.plan.launches.append(Launch(kernel, first, len(self._stages), tiles))
+            stage.update({name: int(value) for name, value in fields.items()}, **self.cut(kernel, **fields))
+            launches.setdefault(self._tile.kernel_of(kernel, stage["size"]), []).append(stage)
+            if kernel in PRODUCTS:
+                self.plan.is_large |= self._tile.is_large(self.plan.batch_size, stage["inputs"], stage["outputs"])
+        for name, rows in launches.items():
+            first = len(self._stages)
+            self._stages += [tuple(stage.values()) for stage in rows]
+            tiles = sum(stage["tiles"] for stage in rows)
+            self.plan.launches.append(Launch(name, first, len(self._stages), tiles))
 
     def through_activation(self, x, gradient):
         """Return the gradient of ``x`` from the derivative with respect to its values."""
@@ -179,7 +179,6 @@ class Lowering:
         target = self.allocate(x.columns)
         self.launch(
             "activation_backward",
-            tiles=self.tiles(x.columns),
             outputs=x.columns,
             value=x.offset,
             saved=x.saved,
@@ -205,18 +204,18 @@ class Lowering:
         return weights.rows * self._layout.padded(weights.columns)
 
     def reserve(self, size):
-        """Return the offset of so many new scalars of the workspace."""
+        """Return the offset of so many new scalars of the workspace, where a vector may begin."""
+        size = self._layout.padded(size)
         self.plan.workspace_size += size
         return self.plan.workspace_size - size
 
-    def weight_tiles(self, weights):
-        """Return the tiles of a weight gradient: rows, and the bias by itself, in every panel."""
-        panels = -(-self._layout.padded(weights.columns) // self._layout.panel)
-        return (-(-weights.inputs // self._tile.rows) + weights.has_bias) * panels
+    def cut(self, kernel, **fields):
+        """Return how the tile cuts a stage of these fields."""
+        return self._tile.cut(kernel, self.plan.batch_size, self.plan.parameter_count, **fields)
 
     def rows_before(self, part, parts):
         """Return the rows of a batch before one of its equal parts, cut as ``resident.cl`` cuts blocks into queues."""
-        return min(-(-self.row_tiles // parts) * part * self._tile.rows, self.plan.batch_size)
+        return min(-(-self.plan.blocks // parts) * part * self.plan.block_rows, self.plan.batch_size)
 
     # The parts of a plan.
 
@@ -246,7 +245,6 @@ class Lowering:
         *_, factors = self._validation.linear_terms
         self.launch(
             "validation_score",
-            tiles=self.row_tiles,
             outputs=y.columns,
             value=y.offset,
             code=SUMS.index(self._validation.sum),
@@ -265,10 +263,9 @@ class Lowering:
         else:
             threshold = 0.0 if linked or loss.value == loss.link_value else 0.5
         constants = self.constant(scale, threshold, *(getattr(loss, name) for name in loss.hyper_parameters))
-        self.plan.partials = 2 * self.row_tiles
+        self.plan.partials = 2 * self.plan.blocks
         self.launch(
             loss.link_kernel if linked else "loss_elementwise",
-            tiles=self.row_tiles,
             outputs=y.columns,
             value=y.offset,
             saved=y.saved,
@@ -280,11 +277,6 @@ class Lowering:
             losses=0,
         )
         return target
-
-    @property
-    def _parts(self):
-        """Parts of a batch whose weight gradients are summed apart; the same however many cores are free."""
-        return max(1, min(self._tile.parts, self.plan.batch_size // ROWS_OF_A_PART))
 
     def _count_operations(self):
         """Return the operations of a step's products, padding included."""
@@ -333,14 +325,14 @@ class Lowering:
         return 0
 
 
-def _fuse_rows(launches, row_tiles):
+def _fuse_rows(launches, blocks):
     """Return the launches with neighbours that take blocks of rows merged into one."""
     merged = []
     for launch in launches:
-        if launch.kernel not in ROW_STAGES:
+        if launch.kernel not in (*ROW_STAGES, "rows"):
             merged.append(launch)
         elif merged and merged[-1].kernel == "rows":
-            merged[-1] = Launch("rows", merged[-1].first, launch.end, row_tiles)
+            merged[-1] = Launch("rows", merged[-1].first, launch.end, blocks)
         else:
-            merged.append(Launch("rows", launch.first, launch.end, row_tiles))
+            merged.append(Launch("rows", launch.first, launch.end, blocks))
     return merged

@@ -28,7 +28,7 @@ class ResidentTrainer(Trainer):
         shuffle = options.shuffle and steps > 1
         self._write_run(len(data), steps, shuffle, state.seed)
         arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._weighted[0])
-        if resident.suits(program.tile):
+        if resident.suits(device, plan, program.tile.family):
             keeps_best = options.early_stopping and validation is not None
             self._schedule = resident.Resident(*arguments, self._validation_steps, keeps_best)
             self.epochs_at_once = max(1, int(PATIENCE / self._schedule.seconds_per_epoch))

@@ -73,6 +73,8 @@ class Plan:
     ----------
     batch_size : int
         Rows of every tensor.
+    block_rows : int
+        Rows that a work-group takes through several stages.
     stages : ndarray of dtype STAGE
     launches : list of Launch
         The order of a step; each needs those before it to be done.
@@ -84,6 +86,8 @@ class Plan:
         Scalars of the two parts of the arena.
     operations : int
         Of the products of a step, padding included.
+    is_large : bool
+        Whether a step has enough arithmetic to be worth launches of its own.
     output : Tensor
     tensors : list of Tensor
         The output of every layer, in order.
@@ -96,6 +100,7 @@ class Plan:
     """
 
     batch_size: int
+    block_rows: int
     stages: np.ndarray = None
     launches: list = field(default_factory=list)
     constants: list = field(default_factory=list)
@@ -103,9 +108,15 @@ class Plan:
     parameter_count: int = 0
     parameter_size: int = 0
     operations: int = 0
+    is_large: bool = False
     workspace_size: int = 0
     output: Tensor = None
     tensors: list = field(default_factory=list)
     partials: int = 0
     validation_launches: list = field(default_factory=list)
     best: int = 0
+
+    @property
+    def blocks(self):
+        """Blocks of rows of a batch."""
+        return -(-self.batch_size // self.block_rows)

@@ -29,10 +29,10 @@ def make_trainer(device, dtype, network, state, data, options):
     DeviceMemoryError
         If not even one batch fits, with the numbers.
     """
-    program = program_for(device, dtype, network, options.loss, options.optimizer)
+    program = program_for(device, dtype, network, options.loss, options.optimizer, options.precision)
     batch_size = min(options.batch_size, len(data))
     # Where the validation rows do not fit beside the data, the host scores them.
-    scored = _scored_on_device(options, program)
+    scored = _scored_on_device(options)
     for validation in (None,) if scored is None else (scored, None):
         try:
             plan = Lowering(
@@ -49,6 +49,8 @@ def make_trainer(device, dtype, network, state, data, options):
         except DeviceMemoryError:
             if validation is None:
                 raise
+            continue
+        if validation is not None and not resident.suits(device, plan, program.tile.family):
             continue
         arguments = (device, dtype, program, plan, state, data, options)
         if steps * batch_size >= len(data):
@@ -81,9 +83,7 @@ def _steps_that_fit(budget, plan, data, validation, options, dtype):
     return max(1, min((budget.total - fixed) // step_bytes, in_one_buffer, numbered))
 
 
-def _scored_on_device(options, program):
+def _scored_on_device(options):
     """Return the validation data whose score the device can count by itself, or None."""
     validation = options.validation
-    if validation is None or not resident.suits(program.tile):
-        return None
-    return validation if validation.linear_terms is not None else None
+    return validation if validation is not None and validation.linear_terms is not None else None

@@ -5,49 +5,82 @@ Work-groups draw tickets (see ``resident.cl``) and do the arithmetic of the stag
 """
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
 from skintricate.kernels import COPIED, LINE, PHASE, PHASE_KINDS, shuffle_side
+from skintricate.kernels.stage import MOST_PHASES, MOST_STAGES
 from skintricate.training.interrupts import PATIENCE, Interrupts
 
-# What the planner reckons with, measured on a CPU with AVX-512: seconds a tile takes beside its arithmetic,
-# operations a second of one work-item, seconds that a phase costs each group that takes part, and seconds in which
-# a number of the weights comes from another core.
-SECONDS_PER_TILE = 3e-8
-OPERATIONS_PER_SECOND = 8e10
-SECONDS_PER_PHASE = 2e-7
-SECONDS_PER_WEIGHT = 1.5e-9
+
+@dataclass(frozen=True)
+class Costs:
+    """What the planner reckons with.
+
+    Parameters
+    ----------
+    tile : float
+        Seconds that a tile takes a work-group, beside its arithmetic.
+    operation : float
+        Seconds that an operation takes a work-group.
+    phase : float
+        Seconds that a phase costs, where groups wait for each other.
+    phase_of_group : float
+        The same, for each group that takes part.
+    weight : float
+        Seconds in which a number of the weights comes from another core.
+    """
+
+    tile: float
+    operation: float
+    phase: float
+    phase_of_group: float
+    weight: float
+
+
+# Measured on a CPU with AVX-512, and on an NVIDIA H200.
+COSTS = {
+    "cpu": Costs(tile=3e-8, operation=1.25e-11, phase=0.0, phase_of_group=2e-7, weight=1.5e-9),
+    "gpu": Costs(tile=1e-6, operation=5e-12, phase=1e-6, phase_of_group=0.0, weight=0.0),
+}
 # By how much the first launch may take longer than expected: on a slow or busy processor.
 CAUTION = 3
 # Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
 TICKETS_PER_GROUP = 128
 
 
-def suits(tile):
-    """Say whether the schedule can walk tiles of a device: a work-group is one work-item."""
-    return tile.local_size == 1
+def suits(device, plan, family):
+    """Say whether the schedule can run a plan on a device.
+
+    A CPU's groups read its tables where they lie. A GPU's have them in local memory, and need to see what other groups
+    wrote: NVIDIA's driver and OpenCL C 2.0 have a fence for that.
+    """
+    if family == "cpu":
+        return True
+    fits = len(plan.stages) <= MOST_STAGES and len(plan.launches) + len(plan.validation_launches) < MOST_PHASES - 8
+    return fits and device.has_fence and not plan.is_large
 
 
-def seconds_alone(plan):
-    """Return the seconds that a step is expected to take one work-item."""
-    tiles = sum(int(plan.stages["tiles"][launch.first : launch.end].sum()) for launch in plan.launches)
-    return tiles * SECONDS_PER_TILE + plan.operations / OPERATIONS_PER_SECOND
-
-
-def seconds_together(plan, n_groups):
+def seconds_of_step(plan, costs, n_groups):
     """Return the seconds that a step is expected to take so many work-groups."""
-    if n_groups == 1:
-        return seconds_alone(plan)
-    waiting = n_groups * len(plan.launches) * SECONDS_PER_PHASE
-    exchange = plan.parameter_count * SECONDS_PER_WEIGHT
-    return seconds_alone(plan) / n_groups + waiting + exchange
+    seconds = plan.operations * costs.operation / n_groups + plan.parameter_count * costs.weight * (n_groups > 1)
+    for launch in plan.launches:
+        stages = plan.stages["tiles"][launch.first : launch.end]
+        tiles = int(stages.sum())
+        if launch.kernel == "rows" and costs.phase:
+            seconds += -(-launch.tiles // n_groups) * len(stages) * costs.tile
+        else:
+            seconds += (-(-tiles // n_groups) if costs.phase else tiles / n_groups) * costs.tile
+        if n_groups > 1:
+            seconds += costs.phase + n_groups * costs.phase_of_group
+    return seconds
 
 
-def choose_groups(plan, units):
+def choose_groups(plan, costs, units):
     """Return how many work-groups to launch on so many compute units: fewer where waiting would cost more."""
     counts = {units, *(2**k for k in range(units.bit_length()))}
-    return min(sorted(counts), key=lambda n: seconds_together(plan, n))
+    return min(sorted(counts), key=lambda n: seconds_of_step(plan, costs, n))
 
 
 class Resident:
@@ -70,10 +103,12 @@ class Resident:
 
     def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted, validation_steps=0, keep_best=False):
         self._device, self._steps, plan = arena.device, steps, arena.plan
-        groups = choose_groups(plan, arena.device.handle.max_compute_units)
+        tile = arena.program.tile
+        costs = COSTS[tile.family]
+        groups = choose_groups(plan, costs, arena.device.handle.max_compute_units)
         # A forward pass is about a third of a step. Measured launches correct what is only expected here.
-        self.seconds_per_epoch = CAUTION * seconds_together(plan, groups) * (steps + validation_steps / 3)
-        begin = [_phase("order", tiles=shuffle_side(n_samples))] if shuffle else []
+        self.seconds_per_epoch = CAUTION * seconds_of_step(plan, costs, groups) * (steps + validation_steps / 3)
+        begin = [_phase("order", tiles=tile.order_tiles(n_samples, shuffle_side(n_samples)))] if shuffle else []
         begin += [_phase("weigh", tiles=steps)] if weighted else []
         step = [_launch_phase(launch) for launch in plan.launches]
         end = [_launch_phase(launch, k) for k in range(validation_steps) for launch in plan.validation_launches]

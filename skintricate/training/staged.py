@@ -29,7 +29,8 @@ class Staged:
         self._step = arena.step_launchers()
         self._begin = []
         if shuffle:
-            self._begin.append(arena.launcher("order_samples", shuffle_side(n_samples)))
+            tiles = arena.program.tile.order_tiles(n_samples, shuffle_side(n_samples))
+            self._begin.append(arena.launcher("order_samples", tiles))
         if weighted:
             self._begin.append(arena.launcher("weigh_steps", steps))
         self._finish = arena.launcher("finish_epoch", 1, capacity)

@@ -62,12 +62,13 @@ class Trainer:
         self.epochs_at_once = 1
         self.interrupts = Interrupts()
         self._layout = program.tile.layout
+        self._x_columns = program.tile.x_columns(data.n_features)
         self._n_states = len(options.optimizer.states)
         self._weighted = [part is not None and part.sample_weight is not None for part in self._parts]
         if validation is not None:
             rows += len(validation.data)
         buffers = {
-            "X": row_buffer(device, rows, data.n_features, dtype),
+            "X": row_buffer(device, rows, self._x_columns, dtype),
             "Y": row_buffer(device, rows, data.Y.shape[1], dtype),
             "order": device.buffer(4 * rows),
         }
@@ -101,7 +102,7 @@ class Trainer:
     @property
     def _score_tiles(self):
         """Tiles of a batch of validation rows."""
-        return -(-self._plan.batch_size // self._program.tile.rows)
+        return self._plan.blocks
 
     @property
     def parameters(self):
@@ -186,7 +187,7 @@ class Trainer:
 
     def _write_rows(self, data, index, first=0):
         """Bring rows of some data to the device, the first of them to row ``first`` of the buffers."""
-        X, Y, weight = data.rows(index, self.dtype)
+        X, Y, weight = data.rows(index, self.dtype, self._x_columns)
         if weight is None and any(self._weighted):
             weight = np.ones(len(Y), self.dtype)
         for name, array in zip(("X", "Y", "sample_weight"), (X, Y, weight)):

@@ -1,8 +1,5 @@
 """The end of a step: the gradients of all weights, and the optimizer's update of each."""
 
-# Rows of a batch that are worth a sum of their own.
-ROWS_OF_A_PART = 32
-
 
 class WeightUpdates:
     """Emits the stages that come after the backward pass, for all weights together.
@@ -32,12 +29,12 @@ class WeightUpdates:
         if not self._parts_pay(parts):
             parts = 1
         lowering, clip = self._lowering, self._optimizer.clip_norm
-        n_tiles = sum(lowering.weight_tiles(weights) for weights, _ in self._wanted)
+        kernel = "dense_add_parts" if parts > 1 else "dense_backward_weights"
+        n_tiles = sum(lowering.cut(kernel, **fields)["tiles"] for _, fields in self._wanted)
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1
-        stages = self._stages(norms)
+        stages = self._stages(kernel, norms)
         if parts > 1:
             stages = self._emit_parts(parts, stages)
-        kernel = "dense_add_parts" if parts > 1 else "dense_backward_weights"
         lowering.launch_many(kernel, stages)
         if clip is not None:
             self._emit_clipped(stages, norms, n_tiles)
@@ -48,15 +45,14 @@ class WeightUpdates:
         columns = sum(weights.inputs + weights.columns for weights, _ in self._wanted)
         return sums < self._lowering.plan.batch_size * columns
 
-    def _stages(self, norms):
+    def _stages(self, kernel, norms):
         """Return the stages that end in an update, or where gradients are clipped in stored gradients."""
         lowering, optimizer, plan = self._lowering, self._optimizer, self._lowering.plan
         code, alpha = lowering.code("optimizers", optimizer), lowering.constant(self._alpha)
         stages = []
         for weights, fields in self._wanted:
-            tiles = lowering.weight_tiles(weights)
+            tiles = lowering.cut(kernel, **fields)["tiles"]
             stage = {
-                "tiles": tiles,
                 "weights": weights.offset,
                 "transposed": weights.transposed if weights.transposed_used else -1,
                 "code": code,
@@ -96,6 +92,6 @@ class WeightUpdates:
         """Emit the clipping factor and the updates from stored gradients."""
         lowering, factor = self._lowering, norms + n_norms
         limit = lowering.constant(self._optimizer.clip_norm)
-        lowering.launch("clip_factor", tiles=1, inputs=n_norms, source=norms, target=factor, constants=limit)
+        lowering.launch("clip_factor", inputs=n_norms, source=norms, target=factor, constants=limit)
         updates = [{**stage, "source": stage["target"], "value": factor} for stage in stages]
         lowering.launch_many("dense_update", updates)

@@ -20,7 +20,7 @@ def built_in():
     )
 
 
-def program_for(device, dtype, network, loss=None, optimizer=None):
+def program_for(device, dtype, network, loss=None, optimizer=None, precision="highest"):
     """Return the program that knows every class of a network, its loss and its optimizer."""
     vocabulary = built_in().including(
         [type(layer) for layer in network if isinstance(layer, Activation)],
@@ -28,4 +28,4 @@ def program_for(device, dtype, network, loss=None, optimizer=None):
         [type(optimizer)] if optimizer is not None else [],
     )
     dtype = np.dtype(dtype).name
-    return device.once((dtype, vocabulary), lambda: Program(device, dtype, vocabulary))
+    return device.once((dtype, vocabulary, precision), lambda: Program(device, dtype, vocabulary, precision))

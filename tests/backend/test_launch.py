@@ -52,7 +52,8 @@ def test_a_launch_that_fails_is_a_device_error(runtime):
     program = device.program("kernel void f(global int *a) { a[0] = 1; }", [])
     kernel = device.cl.Kernel(program, "f")
     kernel.set_arg(0, device.buffer(16))
-    launcher = Launcher(device, kernel, 2**20, 2**20)
+    launcher = Launcher(device, kernel, 1)
+    launcher._global = launcher._local = (2**20, 1)
     with pytest.raises(DeviceError, match=r"failed: .*WORK_GROUP_SIZE") as caught, device_errors(device):
         launcher(device.queue, 0)
     assert isinstance(caught.value.__cause__, device.cl.Error)

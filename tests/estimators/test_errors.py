@@ -53,6 +53,7 @@ BAD_PARAMETERS = {
     "verbose": ([-1, "loud", 1.5, None, [1]], "Callback"),
     "device": ([3, None, ("cpu",)], "string"),
     "dtype": (["float16", "int32", None, np.float32, ["float32"]], "float32"),
+    "precision": (["low", "float32", None, 3, ["high"]], "'highest', 'high', 'medium'"),
 }
 
 # Arguments of fit: what is refused, the exception, and what the message says.

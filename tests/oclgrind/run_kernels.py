@@ -12,6 +12,7 @@ kernels that the program has.
 import argparse
 import contextlib
 import os
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse
@@ -19,7 +20,7 @@ import scipy.sparse
 from skintricate import Model, layers, losses, optimizers
 from skintricate.backend.context import Device, open_device
 from skintricate.backend.launch import Launcher
-from skintricate.kernels import Program, Tile
+from skintricate.kernels import GroupTile, Program, Tile, program
 from skintricate.layers import (
     ELU,
     GELU,
@@ -37,12 +38,20 @@ from skintricate.layers import (
 from skintricate.optimizers import Adam, AdamW, CosineRate, Momentum, Nesterov, RMSprop
 from skintricate.training import MinLossReached, lowering, on_device, resident, streamed
 
-# The tiles of GPUs, of CPUs with vectors of 4, 8 and 16 lanes, and of a panel of two vectors.
+
+class SmallGroupTile(GroupTile):
+    """The tile of a GPU for which small products are wide already."""
+
+    narrow_weights, narrow_columns = 300, 4
+
+
+# Of a GPU with two units, in groups small enough to be simulated; of CPUs with vectors of 4, 8 and 16 lanes, and panels
+# of two vectors and of three.
 TILES = {
-    "gpu": Tile(4, 4, 1, 64, "fma"),
-    "cpu4": Tile(4, 4, 3, 1, "contracted"),
-    "cpu8": Tile(8, 4, 2, 1, "mad", parts=2),
-    "cpu16": Tile(16, 8, 3, 1, "contracted", parts=3),
+    "gpu": SmallGroupTile(units=2, sizes=(16, 32), depth=16, local_size=128),
+    "cpu4": Tile(4, 4, 3, "contracted"),
+    "cpu8": Tile(8, 4, 2, "mad", parts=2),
+    "cpu16": Tile(16, 8, 3, "contracted", parts=3),
 }
 # A budget, in scalars, that holds the network of the case "streamed" and a few batches, not the data.
 STREAMED_LIMIT = 3500
@@ -57,6 +66,7 @@ def main():
     parser.add_argument("--unfused", action="store_true", help="a launch for every stage, even where weights are few")
     parser.add_argument("--staged", action="store_true", help="launches for every step, even where networks are small")
     parser.add_argument("--groups", type=int, help="work-groups of a launch that trains whole epochs")
+    parser.add_argument("--cases", default="", help="comma-separated names; all where empty")
     parser.add_argument("--fill", type=lambda text: int(text, 0), help="byte that new buffers are filled with")
     parser.add_argument("--whole-writes", action="store_true", help="write whole buffers only; see whole_writes")
     arguments = parser.parse_args()
@@ -67,16 +77,15 @@ def main():
         whole_writes()
     if arguments.unfused:
         lowering.CACHED_WEIGHTS = -1
-    if arguments.staged:
-        resident.suits = lambda *_: False
+    resident.suits = lambda *_: not arguments.staged
     if arguments.groups:
         resident.choose_groups = lambda *_: arguments.groups
     tiles = list(TILES) if arguments.tiles == "all" else [t for t in arguments.tiles.split(",") if t] or [None]
     for tile in tiles:
         if tile is not None:
-            Tile.of = staticmethod(lambda device, dtype, tile=TILES[tile]: tile_for(tile, dtype))
+            program.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
             open_device(arguments.device)._made.clear()  # programs of the tile before
-        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype)
+        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, arguments.cases.split(","))
     np.savez(
         arguments.results,
         launched_=sorted(record.launched),
@@ -87,29 +96,33 @@ def main():
 
 
 def tile_for(tile, dtype):
-    """Return the tile, for float64 with half as many lanes and panels that its rows divide."""
+    """Return the tile, for float64 with half as many lanes, and panels that its rows divide or half the depth."""
     if dtype == "float32":
         return tile
     width = tile.width // 2
+    if tile.family == "gpu":
+        return replace(tile, width=width, depth=tile.depth // 2)
     columns = tile.columns if tile.columns * width % tile.rows == 0 else 2
-    return Tile(width, tile.rows, columns, tile.local_size, tile.multiply_add, tile.parts)
+    return replace(tile, width=width, columns=columns)
 
 
 class Record:
-    """The arrays of every case, and which kernels and trainers made them."""
+    """The arrays of every case, and which kernels, each of a family, and trainers made them."""
 
     def __init__(self):
         self.arrays, self.launched, self.available, self.trainers = {}, set(), set(), set()
+        self.family = None  # of the program made last
         launch, init = Launcher.__call__, Program.__init__
 
         def recorded_launch(launcher, queue, number):
-            self.launched.add(launcher._kernel.function_name)
+            self.launched.add(f"{self.family}/{launcher._kernel.function_name}")
             launch(launcher, queue, number)
 
-        def recorded_init(program, device, dtype, words):
-            init(program, device, dtype, words)
-            names = program._program.get_info(device.cl.program_info.KERNEL_NAMES)
-            self.available.update(names.split(";"))
+        def recorded_init(made, device, *arguments):
+            init(made, device, *arguments)
+            self.family = made.tile.family
+            names = made._program.get_info(device.cl.program_info.KERNEL_NAMES)
+            self.available.update(f"{self.family}/{name}" for name in names.split(";"))
 
         Launcher.__call__, Program.__init__ = recorded_launch, recorded_init
         for cls in (on_device.ResidentTrainer, streamed.StreamedTrainer):
@@ -156,9 +169,11 @@ def whole_writes():
     Device.write = written
 
 
-def run_cases(record, prefix, device, dtype):
-    """Train every case for a few steps and record what came out."""
+def run_cases(record, prefix, device, dtype, chosen):
+    """Train every case, or those chosen, for a few steps and record what came out."""
     for name, (network, X, y, options) in cases().items():
+        if name not in chosen and any(chosen):
+            continue
         options = {"max_iter": 2, **options}
         with memory_limit(options.pop("memory_limit", None), np.dtype(dtype)):
             model = Model(network, device=device, dtype=dtype, random_state=3)

@@ -8,7 +8,6 @@ from sklearn.metrics import accuracy_score, r2_score
 from skintricate import IntricateClassifier, IntricateRegressor, Model
 from skintricate.backend import open_device
 from skintricate.exceptions import DivergenceError
-from skintricate.kernels import Tile
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.training import Callback, Halting, MinAccuracyReached, MinLossReached, resident
 from skintricate.training.data import Data
@@ -33,7 +32,7 @@ def estimator(target, device, layers=(8,), **options):
 
 
 def skip_where_the_host_decides(device):
-    if not resident.suits(Tile.of(open_device(device), "float32")):
+    if not open_device(device).has_fence:
         pytest.skip("On this device the host decides.")
 
 
@@ -59,9 +58,9 @@ def test_the_device_stops_where_the_host_would(target, weighted, groups, device,
     if weighted:
         data["sample_weight_val"] = np.arange(47) % 4
     fitted = []
-    monkeypatch.setattr(resident, "choose_groups", lambda plan, units: groups)
+    monkeypatch.setattr(resident, "choose_groups", lambda *_: groups)
     for suits in (True, False):
-        monkeypatch.setattr(resident, "suits", lambda tile, suits=suits: suits)
+        monkeypatch.setattr(resident, "suits", lambda *_, suits=suits: suits)
         fitted.append(estimator(target, device, early_stopping=True).fit(X, TARGETS[target](X), **data))
     on_device, on_host = fitted
     assert waits == [False, True]

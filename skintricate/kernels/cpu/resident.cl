@@ -80,8 +80,6 @@ static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int tic
     }
 }
 
-/* For devices whose groups are one work-item; elsewhere all of the above, inlined, would only lengthen the build. */
-#if LOCAL_SIZE == 1
 KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *tickets, int step_begin, int epoch_end,
                 int phase_count, int capacity, int first_epoch, int steps) {
     const int first = get_global_id(1), group = get_group_id(0), groups = get_num_groups(0);
@@ -129,4 +127,3 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
         }
     }
 }
-#endif

@@ -42,13 +42,7 @@ static inline void reduce_score(const global Run *run, const global Run *validat
         const global scalar *sums = losses + validation->first_loss + (size_t)s * (validation->partials + 1) + 1;
         for (int k = 0; k < (rows + ROWS - 1) / ROWS; k++) total += sums[k];
     }
-    history[HISTORY_HEAD + 2 * capacity + slot] = total;
-    /* Sums are compared, not scores: near 1 those of float32 lie too far apart. */
-    const scalar gain = (total - history[BEST_SUM]) * history[SCORE_FACTOR];
-    control[3] = gain > 0;
-    if (!run->early_stopping) return;
-    control[2] = gain >= history[TOLERANCE] ? 0 : control[2] + 1;
-    if (control[3]) history[BEST_SUM] = total;
+    record_score(run, history, control, slot, capacity, total);
 }
 
 /* Copy COPIED of the weights aside if they are the best so far. */

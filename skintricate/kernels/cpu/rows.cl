@@ -30,10 +30,7 @@ static inline void row_block(const Step *step, const global Stage *stages, int s
         for (int tile = block; tile < stages[stage].tiles; tile += row_tiles) run_tile(step, stages + stage, tile);
 }
 
-/* For devices whose groups are one work-item; elsewhere every function, inlined, would only lengthen the build. */
-#if LOCAL_SIZE == 1
 KERNEL rows(STEP_ARGUMENTS, int stage, int stage_end) {
     BEGIN_STEP;
     if (get_global_id(0) * ROWS < run->batch_size) row_block(&step, stages, stage, stage_end, get_global_id(0));
 }
-#endif

@@ -5,6 +5,41 @@
  * on the rows beside it. The accumulators are named by constant indices only: the loops over them
  * unroll and they never leave the registers.
  */
+#define TILE_FUNCTION FUNCTION void
+
+/* The number of a step in its run travels as the launch's global offset, so that no argument changes. */
+#define BEGIN_STEP                                                                                \
+    if (control[0]) return;                                                                       \
+    const Step step = make_step(STEP_NAMES, get_global_id(1), get_global_id(1) % run->steps)
+
+/* A kernel of one stage, a tile a work-item. */
+#define TILE_KERNEL(NAME)                                                                         \
+KERNEL NAME(STEP_ARGUMENTS, int stage) {                                                     \
+    BEGIN_STEP;                                                                                   \
+    const int tile = get_global_id(0);                                                            \
+    if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
+}
+
+/* The row of X that is row n of the step. */
+static inline size_t sample_row(const Step *step, int n) {
+    return step->run->ordered ? step->order[step->first + n] : step->first + n;
+}
+
+/* A tile: `rows` rows of `vectors` vectors. In a panel it is contiguous. */
+static inline void load_tile(real *tile, int count, const global scalar *p) {
+    for (int i = 0; i < count; i++) tile[i] = load(p + i * WIDTH);
+}
+static inline void store_tile(const real *tile, int count, global scalar *p) {
+    for (int i = 0; i < count; i++) store(tile[i], p + i * WIDTH);
+}
+
+/* Zeros past the last of `columns` in every row: only the last vector has any. */
+static inline void clear_padding(real *tile, int rows, int vectors, int columns) {
+    if (columns < vectors * WIDTH)
+        for (int r = 0; r < rows; r++)
+            tile[(r + 1) * vectors - 1] = without_padding(tile[(r + 1) * vectors - 1], columns - (vectors - 1) * WIDTH);
+}
+
 
 /* tile += ROWS rows of a matrix of k columns times k rows of b, a panel of `columns` vectors. The matrix lies in panels
  * of `panel` columns, `batch` rows each, the last as wide as `padded` leaves; its rows are those of `row`. A matrix

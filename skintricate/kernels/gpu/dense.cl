@@ -1,0 +1,146 @@
+/* What follows the sums of a dense layer, y = f(x W + b), vector by vector. W has I rows and then the bias.
+ *
+ * forward          y  = f(x W + b)
+ * backward input   dx = (dz W') * g'(x)           g: the activation that made x
+ * backward weights dW = x' dz + alpha W           the bias: x has a column of ones
+ */
+
+/* Vector (n, o) of the output, before the activation. */
+static inline void finish_forward(local const Step *step, local const Stage *stage, int n, int o, real x) {
+    const int width = padded(stage->outputs);
+    if (n >= step->rows || o >= width) return;
+    const size_t at = (size_t)n * width + o;
+    if (stage->saved >= 0) store(x, step->workspace + stage->saved + at);
+    x = activated(stage->code, x, step->constants + stage->constants);
+    store(without_padding(x, stage->outputs - o), step->workspace + stage->target + at);
+}
+
+/* Vector (n, i) of the input's gradient, before the derivative. */
+static inline void finish_input(local const Step *step, local const Stage *stage, int n, int i, real x, Activated y) {
+    const int width = padded(stage->outputs);
+    if (n >= step->rows || i >= width) return;
+    x = through_derivative(stage->code, x, y.before, y.value, step->constants + stage->constants);
+    store(without_padding(x, stage->outputs - i), step->workspace + stage->target + (size_t)n * width + i);
+}
+
+/* The bias of columns o .. of the output; zero where there is none, and in other stages. */
+static inline real bias_of(local const Step *step, local const Stage *stage, int o) {
+    const int width = padded(stage->outputs);
+    if (!stage->bias || o >= width) return 0;
+    return load(step->parameters + stage->weights + (size_t)stage->inputs * width + o);
+}
+
+/* What finishing vector (n, column) of an input's gradient needs. */
+static inline Activated activated_at(local const Step *step, local const Stage *stage, int n, int column) {
+    const int width = padded(stage->outputs);
+    const Activated none = {0, 0};
+    if (stage->kind == DENSE_FORWARD || n >= step->rows || column >= width) return none;
+    return load_activated(step, stage, (size_t)n * width + column);
+}
+
+static inline void finish_rows(local const Step *step, local const Stage *stage, int n, int column, real x) {
+    if (stage->kind == DENSE_FORWARD) finish_forward(step, stage, n, column, x);
+    else finish_input(step, stage, n, column, x, activated_at(step, stage, n, column));
+}
+
+/* Update vector (i, o) of the weights by its gradient, and their transpose if it is kept. Padded columns stay zero
+ * whatever the optimizer does with a zero gradient. */
+static inline void update_weights(local const Step *step, local const Stage *stage, int i, int o, real gradient) {
+    global scalar *weights = step->parameters + stage->weights + (size_t)i * padded(stage->outputs) + o;
+    real w = updated(stage->code, gradient, weights, step->run->parameter_count, step->scalars);
+    w = without_padding(w, stage->outputs - o);
+    store(w, weights);
+    if (stage->transposed >= 0 && i < stage->inputs) {
+        const int width = padded(stage->inputs);
+        global scalar *t = step->parameters + stage->transposed + (size_t)o * width + i;
+        for (int q = 0; q < WIDTH; q++)
+            if (o + q < stage->outputs) t[(size_t)q * width] = LANE(w, q);
+    }
+}
+
+/* What a tile sums on its way: squares of weights, for the penalty, and of gradients, for clipping. */
+typedef struct {
+    scalar weights, gradients;
+} Squares;
+
+/* What follows the sum over the rows for vector (i, o): penalty, division by the step's weight, then the update, or
+ * with `target` the gradient is stored for clipping. constants: [alpha]. */
+static inline void apply_gradient(local const Step *step, local const Stage *stage, int i, int o, real gradient,
+                                  Squares *squares) {
+    const size_t at = (size_t)i * padded(stage->outputs) + o;
+    if (stage->losses >= 0 && i < stage->inputs) {
+        const real w = load(step->parameters + stage->weights + at);
+        squares->weights += lane_sum(w * w);
+        gradient += step->constants[stage->constants] * w;
+    }
+    gradient *= step->weight > 0 ? 1 / step->weight : (scalar)0;
+    if (stage->target >= 0) {
+        squares->gradients += lane_sum(gradient * gradient);
+        store(gradient, step->workspace + stage->target + at);
+    } else {
+        update_weights(step, stage, i, o, gradient);
+    }
+}
+
+/* Vector (i, o) of a sum of gradients; where a batch is cut into parts it is stored, to be added up. */
+static inline void finish_weights(local const Step *step, local const Stage *stage, int i, int o, real gradient,
+                                  Squares *squares) {
+    const int width = padded(stage->outputs);
+    if (i >= stage->inputs + stage->bias || o >= width) return;
+    if (stage->parts > 1) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
+    else apply_gradient(step, stage, i, o, gradient, squares);
+}
+
+/* The sums of a tile's squares. */
+static inline void store_squares(local const Step *step, local const Stage *stage, int tile, Squares squares, int items,
+                                 local scalar *scratch) {
+    if (stage->losses >= 0) {
+        const scalar total = sum_over_group(squares.weights, items, scratch);
+        if (ITEM == 0) {
+            step->losses[stage->losses + 2 * tile] = step->constants[stage->constants] * total / 2;
+            step->losses[stage->losses + 2 * tile + 1] = 0;
+        }
+    }
+    if (stage->target >= 0) {
+        const scalar total = sum_over_group(squares.gradients, items, scratch);
+        if (ITEM == 0) step->workspace[stage->value + tile] = total;
+    }
+}
+
+/* A tile of weights in the stages below: WEIGHTS_OF_A_TILE of them, one after the other. */
+static inline int first_vector(int tile) { return tile * (WEIGHTS_OF_A_TILE / WIDTH); }
+static inline int end_vector(local const Stage *stage, int tile) {
+    return SMALLER(first_vector(tile + 1), (stage->inputs + stage->bias) * (padded(stage->outputs) / WIDTH));
+}
+
+/* Add up the sums of the parts of a batch, in their order. */
+static inline void add_parts(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    const int vectors = padded(stage->outputs) / WIDTH;
+    const global scalar *part = step->workspace + stage->source;
+    Squares squares = {0, 0};
+    for (int v = first_vector(tile) + ITEM; v < end_vector(stage, tile); v += ITEMS) {
+        real gradient = load(part + (size_t)v * WIDTH);
+        for (int k = 1; k < stage->parts; k++) gradient += load(part + (size_t)k * stage->part_stride + (size_t)v * WIDTH);
+        apply_gradient(step, stage, v / vectors, v % vectors * WIDTH, gradient, &squares);
+    }
+    store_squares(step, stage, tile, squares, ITEMS, scratch);
+}
+
+/* The factor that scales all gradients of a step to a norm of at most clip_norm. The squared norms of the gradients'
+ * tiles lie at `source`; constants: [clip_norm]. A norm that is not finite spoils the weights, so that it shows as
+ * divergence. */
+static inline void clip_gradients(local const Step *step, local const Stage *stage, local scalar *scratch) {
+    scalar squares = 0;
+    for (int k = ITEM; k < stage->inputs; k += ITEMS) squares += step->workspace[stage->source + k];
+    const scalar norm = sqrt(sum_over_group(squares, ITEMS, scratch)), limit = step->constants[stage->constants];
+    if (ITEM == 0) step->workspace[stage->target] = isfinite(norm) ? fmin(limit / norm, (scalar)1) : (scalar)NAN;
+}
+
+/* Update a tile of weights from its stored gradient at `source`, times the clipping factor at `value`. */
+static inline void update_clipped(local const Step *step, local const Stage *stage, int tile) {
+    const int vectors = padded(stage->outputs) / WIDTH;
+    const global scalar *gradient = step->workspace + stage->source;
+    const scalar factor = step->workspace[stage->value];
+    for (int v = first_vector(tile) + ITEM; v < end_vector(stage, tile); v += ITEMS)
+        update_weights(step, stage, v / vectors, v % vectors * WIDTH, factor * load(gradient + (size_t)v * WIDTH));
+}

@@ -1,0 +1,100 @@
+/* Activations and dropout as layers of their own, and SoftMax, for a block of rows.
+ *
+ * 2^log_lanes work-items share a row. Backward multiplies by the layer's own derivative and by that of the activation that made its input, if one was
+ * fused there.
+ */
+
+/* Run STATEMENT for each vector of a block: row r, vector j of `vectors`, place `at` in a tensor. */
+#define FOR_VECTORS(STATEMENT)                                                                    \
+    const int vectors = padded(stage->outputs) / WIDTH;                                           \
+    for (int v = ITEM; v < count * vectors; v += ITEMS) {                                         \
+        const int r = v / vectors, j = v % vectors;                                               \
+        const size_t at = ((size_t)(n0 + r) * vectors + j) * WIDTH;                               \
+        STATEMENT;                                                                                \
+    }
+
+static inline void activation_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+    global scalar *workspace = step->workspace;
+    FOR_VECTORS({
+        const real x = load(input_row(step, stage, n0 + r, stage->outputs) + j * WIDTH);
+        if (stage->saved >= 0) store(x, workspace + stage->saved + at);
+        const real y = activated(stage->code, x, step->constants + stage->constants);
+        store(without_padding(y, stage->outputs - j * WIDTH), workspace + stage->target + at);
+    })
+}
+
+/* target = gradient * f'(value, saved): through an activation to its input. */
+static inline void activation_backward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+    global scalar *workspace = step->workspace;
+    FOR_VECTORS({
+        const Activated y = load_activated(step, stage, at);
+        const real gradient = through_derivative(stage->code, load(workspace + stage->gradient + at), y.before, y.value,
+                                                 step->constants + stage->constants);
+        store(without_padding(gradient, stage->outputs - j * WIDTH), workspace + stage->target + at);
+    })
+}
+
+/* The factors of inverted dropout: 0 with probability `rate`, else 1 / (1 - rate). The counter is the element's
+ * position in the sequence of all steps. */
+static inline real dropout_factor(local const Step *step, local const Stage *stage, int n, int column) {
+    const scalar rate = step->constants[stage->constants];
+    const uint key = step->run->seed + 0x9E3779B9u * (uint)(stage->id + 1);
+    scalar factor[WIDTH];
+    for (uint lane = 0; lane < WIDTH; lane++) {
+        const uint2 bits = philox((uint2)((uint)n * (uint)stage->outputs + column + lane, (uint)step->number), key);
+        factor[lane] = (scalar)(bits.x >> 8) / (scalar)16777216 < rate ? (scalar)0 : 1 / (1 - rate);
+    }
+    return load_private(factor);
+}
+
+static inline void dropout_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+    FOR_VECTORS({
+        const real x = load(input_row(step, stage, n0 + r, stage->outputs) + j * WIDTH);
+        store(x * dropout_factor(step, stage, n0 + r, j * WIDTH), step->workspace + stage->target + at);
+    })
+}
+
+static inline void dropout_backward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+    FOR_VECTORS({
+        const real gradient = load(step->workspace + stage->gradient + at);
+        store(gradient * dropout_factor(step, stage, n0 + r, j * WIDTH), step->workspace + stage->target + at);
+    })
+}
+
+/* y_j = exp(x_j - max x) / sum_k exp(x_k - max x) */
+FUNCTION void softmax_forward_rows(local const Step *step, local const Stage *stage, int n0, int count,
+                                        local scalar *scratch) {
+    const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes;
+    const int r = ITEM >> log_lanes, lane = ITEM & ((1 << log_lanes) - 1), end = r < count ? vectors : 0;
+    const global scalar *x = input_row(step, stage, n0 + SMALLER(r, count - 1), columns);
+    global scalar *y = step->workspace + stage->target + (size_t)(n0 + r) * vectors * WIDTH;
+    scalar largest = -INFINITY, total = 0;
+    for (int j = lane; j < end; j += 1 << log_lanes) {
+        const scalar here = lane_max(LANES < columns - j * WIDTH ? load(x + j * WIDTH) : (real)(-INFINITY));
+        largest = LARGER(largest, here);
+    }
+    largest = largest_over_lanes(largest, log_lanes, scratch);
+    for (int j = lane; j < end; j += 1 << log_lanes) {
+        const real e = LANES < columns - j * WIDTH ? exp(load(x + j * WIDTH) - largest) : (real)0;
+        total += lane_sum(e);
+        store(e, y + j * WIDTH);
+    }
+    total = sum_over_lanes(total, log_lanes, scratch);
+    for (int j = lane; j < end; j += 1 << log_lanes) store(load(y + j * WIDTH) / total, y + j * WIDTH);
+}
+
+/* dx_j = y_j (dy_j - sum_k dy_k y_k) */
+FUNCTION void softmax_backward_rows(local const Step *step, local const Stage *stage, int n0, int count,
+                                         local scalar *scratch) {
+    const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes;
+    const int r = ITEM >> log_lanes, lane = ITEM & ((1 << log_lanes) - 1), end = r < count ? vectors : 0;
+    global scalar *workspace = step->workspace + (size_t)(n0 + r) * vectors * WIDTH;
+    scalar projection = 0;
+    for (int j = lane; j < end; j += 1 << log_lanes)
+        projection += lane_sum(load(workspace + stage->gradient + j * WIDTH) * load(workspace + stage->value + j * WIDTH));
+    projection = sum_over_lanes(projection, log_lanes, scratch);
+    for (int j = lane; j < end; j += 1 << log_lanes) {
+        const real y = load(workspace + stage->value + j * WIDTH);
+        store(y * (load(workspace + stage->gradient + j * WIDTH) - projection), workspace + stage->target + j * WIDTH);
+    }
+}

@@ -1,0 +1,147 @@
+/* Work-groups of ITEMS work-items that make a tile together.
+ *
+ * Matrices lie by rows, padded to whole vectors with zeros: a panel is wider than any of them. X is padded too.
+ * `scratch` is SCRATCH scalars of local memory; whoever uses it leaves no reader behind: a function that has read
+ * scratch ends with a barrier.
+ */
+#define ITEMS LOCAL_SIZE
+#define ITEM ((int)get_local_id(0))
+#define SYNC_LOCAL barrier(CLK_LOCAL_MEM_FENCE)
+#define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
+/* Rows of a block at most, and what narrow products keep: a chunk of the block, a vector for every work-item, and a sum for every work-item and row. */
+#define MOST_BLOCK_ROWS 8
+#define CHUNK_SCALARS (ITEMS * WIDTH)
+#define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
+
+/* Lane q of a vector, q being constant. */
+#if WIDTH == 4
+#define LANE(x, q) ((q) == 0 ? (x).s0 : (q) == 1 ? (x).s1 : (q) == 2 ? (x).s2 : (x).s3)
+#else
+#define LANE(x, q) ((q) == 0 ? (x).s0 : (x).s1)
+#endif
+
+/* What a kernel begins with: its tables in local memory; and the step of a launch. */
+#define BEGIN_RUN                                                                                 \
+    local Run runs[2];                                                                            \
+    local scalar scratch[SCRATCH] __attribute__((aligned(16)));                                   \
+    if (control[0]) return;                                                                       \
+    COPY_TABLE(run, runs, 2);           \
+    SYNC_LOCAL
+#define BEGIN_GROUP                                                                               \
+    local Stage row[1];                                                                           \
+    local Step steps[1];                                                                          \
+    BEGIN_RUN;                                                                                    \
+    if (ITEM == 0)                                                                                \
+        *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, \
+                           control, runs, row, get_global_id(1), get_global_id(1) % runs->steps)
+
+/* Run STATEMENT for each tile of independent stages that this group does; `stage` is the tile's. */
+#define FOR_TILE_OF_MANY(STATEMENT)                                                               \
+    for (int tile = get_group_id(0); first < end; first++) {                                      \
+        const int tiles = stages[first].tiles;                                                    \
+        if (tile >= 0 && tile < tiles) {                                                          \
+            local const Stage *stage = row;                                                       \
+            COPY_TABLE(stages + first, row, 1); \
+            SYNC_LOCAL;                                                                           \
+            STATEMENT;                                                                            \
+            SYNC_LOCAL;                                                                           \
+        }                                                                                         \
+        tile -= tiles;                                                                            \
+    }
+
+/* Copy `count` rows of a table to local memory. */
+#define COPY_TABLE(from, to, count) COPY_TABLE_BY(ITEMS, from, to, count)
+#define COPY_TABLE_BY(items, from, to, count) \
+    copy_table(items, (const global int *)(from), (local int *)(to), (count) * (int)(sizeof((to)[0]) / sizeof(int)))
+static inline void copy_table(int items, const global int *from, local int *to, int count) {
+    for (int i = ITEM; i < count; i += items) to[i] = from[i];
+}
+
+static inline int padded(int columns) { return (columns + WIDTH - 1) / WIDTH * WIDTH; }
+
+/* The smallest power of two that is not less than n, at most `most`, by its logarithm. */
+static inline int log_of(int n, int most) {
+    int log = 0;
+    while (1 << log < n && 1 << log < most) log++;
+    return log;
+}
+
+/* The row of X that is row n of the step. */
+static inline size_t sample_row(local const Step *step, int n) {
+    return step->run->ordered ? step->order[step->first + n] : step->first + n;
+}
+
+/* Copies from global to local memory that go on while a work-item does other things: NVIDIA's, from compute capability
+ * 8.0. What is not inside becomes zero. */
+#ifdef ASYNCHRONOUS_COPY
+static inline uint local_address(const local void *p) { return (uint)(size_t)p; }
+static inline void copy_vector(local scalar *to, const global scalar *from, bool inside) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"(local_address(to)), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+static inline void copy_scalar(local scalar *to, const global scalar *from, bool inside) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                 :: "r"(local_address(to)), "l"(from), "n"(sizeof(scalar)), "r"(inside ? (int)sizeof(scalar) : 0) : "memory");
+}
+static inline void end_copies(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/* Wait until at most so many of the latest groups of copies are on their way; so many is a constant. */
+#define wait_copies(count) asm volatile("cp.async.wait_group %0;" :: "n"(count) : "memory")
+#endif
+
+/* Row n of a stage's input, of so many columns: of X or of a tensor. */
+static inline const global scalar *input_row(local const Step *step, local const Stage *stage, int n, int columns) {
+    return stage->source < 0 ? step->X + sample_row(step, n) * padded(columns)
+                             : step->workspace + stage->source + (size_t)n * padded(columns);
+}
+
+/* Sum, and largest, over 2^log neighbouring work-items, in a fixed order; all of them get it. */
+#define DEFINE_OVER_LANES(NAME, COMBINED)                                                         \
+static inline scalar NAME(scalar x, int log, local scalar *scratch) {                             \
+    for (int level = 0; level < log; level++) {                                                   \
+        local scalar *side = scratch + (level & 1) * ITEMS;                                       \
+        side[ITEM] = x;                                                                           \
+        SYNC_LOCAL;                                                                               \
+        const scalar other = side[ITEM ^ (1 << level)];                                           \
+        x = COMBINED;                                                                             \
+    }                                                                                             \
+    if (log > 0) SYNC_LOCAL;                                                                      \
+    return x;                                                                                     \
+}
+DEFINE_OVER_LANES(sum_over_lanes, x + other)
+DEFINE_OVER_LANES(largest_over_lanes, LARGER(x, other))
+
+static inline scalar sum_over_group(scalar x, int items, local scalar *scratch) {
+    return sum_over_lanes(x, log_of(items, ITEMS), scratch);
+}
+
+/* What a derivative needs at one place of a tensor: values, and the input of the activation that made them. */
+typedef struct {
+    real before, value;
+} Activated;
+
+static inline Activated load_activated(local const Step *step, local const Stage *stage, size_t at) {
+    Activated a;
+    a.value = load(step->workspace + stage->value + at);
+    a.before = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : a.value;
+    return a;
+}
+
+/* Expressions of the vocabulary, of one vector; called, so that a kernel holds them once. */
+FUNCTION real activated(int code, real x, const global scalar *constants) {
+    activation_value(code, 1, &x, constants);
+    return x;
+}
+FUNCTION real through_derivative(int code, real gradient, real x, real y, const global scalar *constants) {
+    activation_derivative(code, 1, &gradient, &x, &y, constants);
+    return gradient;
+}
+FUNCTION real updated(int code, real gradient, global scalar *weights, int stride, const global scalar *scalars) {
+    optimizer_update(code, 1, &gradient, weights, stride, scalars);
+    return gradient;
+}
+FUNCTION real loss_of(int code, real y, real t, const global scalar *constants) {
+    return loss_value(code, y, t, constants);
+}
+FUNCTION real loss_derivative(int code, real y, real t, const global scalar *constants) {
+    return loss_gradient(code, y, t, constants);
+}

@@ -1,0 +1,119 @@
+/* Many steps, whole epochs of them, in one launch, by work-groups that wait for each other between phases.
+ *
+ * OpenCL does not promise that all groups of a launch run at once. So the groups first count those that do: who begins
+ * takes a seat, the first of them closes the count when all are seated or after SEATING looks, and who comes later
+ * leaves at once. Only seated groups share the work, tile t being that of seat t modulo their number, and only they
+ * wait for each other. All of them run, so a launch ends with any number of groups, also when a device runs them
+ * one after another, or shares its cores with other launches. Which group makes a tile changes no result.
+ *
+ * phases as in cpu/resident.cl: [0, step_begin) open an epoch, [step_begin, epoch_end) make a step, [epoch_end,
+ * phase_count) close an epoch. The launch's offset is the first step. seats: counters, LINE integers apart: seats
+ * taken, seats that count, arrivals at barriers.
+ */
+#define SEATING 4096
+#define CLOSED (1 << 30)
+
+/* skintricate/kernels/stage.py writes these rows. */
+typedef struct {
+    int kind, first, end, tiles, chunk, validation;
+} Phase;
+
+/* What was written before is seen by other groups after their next fence. */
+static inline void fence_device(void) {
+#ifdef __NV_CL_C_VERSION
+    asm volatile("membar.gl;" ::: "memory");
+#elif __OPENCL_C_VERSION__ >= 200
+    atomic_work_item_fence(CLK_GLOBAL_MEM_FENCE, memory_order_seq_cst, memory_scope_device);
+#else
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+#endif
+}
+
+/* Take a seat; returns its number, or -1 where the count is closed. For one work-item. */
+static inline int take_seat(volatile global int *seats) {
+    const int seat = atomic_add(seats, 1);
+    if (seat >= CLOSED) return -1;
+    if (seat == 0) {
+        for (int look = 0; look < SEATING && *seats < (int)get_num_groups(0); look++);
+        atomic_xchg(seats + LINE, atomic_or(seats, CLOSED));
+    } else {
+        while (seats[LINE] == 0);
+    }
+    return seat;
+}
+
+/* Wait until all seated groups have come so often that `arrivals` have been counted. */
+static inline void grid_barrier(volatile global int *seats, int groups, int arrivals) {
+    SYNC;
+    if (groups == 1) return;
+    if (ITEM == 0) {
+        fence_device();
+        atomic_add(seats + 2 * LINE, 1);
+        while (seats[2 * LINE] < arrivals);
+        fence_device();
+    }
+    SYNC;
+}
+
+/* Tile `tile` of stages that follow each other. */
+static inline void run_tile_of_many(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    for (; tile >= stage->tiles; stage++) tile -= stage->tiles;
+    run_tile(step, stage, tile, scratch);
+}
+
+KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *seats, int step_begin, int epoch_end,
+                int phase_count, int capacity, int first_epoch, int step_count) {
+    local Stage table[MOST_STAGES];
+    local Phase phase_table[MOST_PHASES];
+    local int place[2];
+    local Step steps[1];
+    BEGIN_RUN;
+    COPY_TABLE(stages, table, runs->stage_count);
+    COPY_TABLE(phases, phase_table, phase_count);
+    if (ITEM == 0) {
+        place[0] = take_seat(seats);
+        place[1] = seats[LINE];
+    }
+    SYNC;
+    const int seat = place[0], groups = place[1];
+    if (seat < 0) return;
+    const int first = get_global_id(1);
+    int arrivals = 0, slot = first / runs->steps, epoch_step = first % runs->steps;
+    bool goes_on = true;
+    for (int s = 0; s < step_count && goes_on; s++, epoch_step++) {
+        if (epoch_step == runs->steps) {
+            epoch_step = 0;
+            slot++;
+        }
+        const bool ends = epoch_step == runs->steps - 1;
+        const int epoch = first_epoch + slot, phase_end = ends ? phase_count : epoch_end;
+        for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
+            local const Phase *phase = phase_table + p;
+            /* Made here, since the step's weight is known only after the phase that weighs the steps. */
+            const int batch = phase->validation;
+            if (ITEM == 0)
+                *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history,
+                                   control, batch < 0 ? runs : runs + 1, table,
+                                   batch < 0 ? slot * runs->steps + epoch_step : batch, batch < 0 ? epoch_step : batch);
+            SYNC_LOCAL;
+            for (int tile = seat; tile < phase->tiles; tile += groups) {
+                switch (phase->kind) {
+                case BLOCKS:
+                    for (int stage = phase->first; stage < phase->end; stage++) {
+                        rows_of_stage(steps, table + stage, tile, scratch);
+                        SYNC;
+                    }
+                    break;
+                case TILES: run_tile_of_many(steps, table + phase->first, tile, scratch); break;
+                case ORDER: order_sample(runs, order, tile * ITEMS + ITEM, epoch); break;
+                case WEIGH: weigh_step(runs, sample_weight, order, losses, tile, scratch); break;
+                case SCORE: reduce_score(runs, losses, history, control, slot, capacity, scratch); break;
+                case BEST: keep_best(runs, parameters, control, tile); break;
+                case FINISH: reduce_epoch(runs, constants, losses, history, control, slot, capacity, scratch); break;
+                }
+            }
+            grid_barrier(seats, groups, arrivals += groups);
+        }
+        if (ends) goes_on = *(volatile global const int *)control == 0;
+    }
+}

@@ -1,0 +1,32 @@
+/* A block of rows through stages that follow each other, by one work-group: rows do not depend on each other until
+ * the weights' gradients, so a barrier of the group is all that is between the stages. The lowering decides which
+ * products are narrow enough for it.
+ */
+
+FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, int block, local scalar *scratch) {
+    const int n0 = block * step->run->block_rows, count = SMALLER(step->run->block_rows, step->rows - n0);
+    if (count <= 0 && stage->losses < 0) return;
+    switch (stage->kind) {
+    case DENSE_FORWARD:
+    case DENSE_BACKWARD_INPUT: dense_rows(step, stage, n0, count, scratch); break;
+    case LOSS_SOFTMAX: loss_softmax_rows(step, stage, block, n0, count, scratch); break;
+    case LOSS_ELEMENTWISE: loss_elementwise_rows(step, stage, block, n0, count, scratch); break;
+    case ACTIVATION_FORWARD: activation_forward_rows(step, stage, n0, count); break;
+    case ACTIVATION_BACKWARD: activation_backward_rows(step, stage, n0, count); break;
+    case DROPOUT_FORWARD: dropout_forward_rows(step, stage, n0, count); break;
+    case DROPOUT_BACKWARD: dropout_backward_rows(step, stage, n0, count); break;
+    case SOFTMAX_FORWARD: softmax_forward_rows(step, stage, n0, count, scratch); break;
+    case SOFTMAX_BACKWARD: softmax_backward_rows(step, stage, n0, count, scratch); break;
+    case VALIDATION_SCORE: validation_score_rows(step, stage, block, n0, count, scratch); break;
+    }
+}
+
+KERNEL rows(STEP_ARGUMENTS, int first, int end) {
+    BEGIN_GROUP;
+    for (; first < end; first++) {
+        COPY_TABLE(stages + first, row, 1);
+        SYNC_LOCAL;
+        rows_of_stage(steps, row, get_group_id(0), scratch);
+        SYNC;
+    }
+}

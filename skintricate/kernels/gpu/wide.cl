@@ -1,0 +1,95 @@
+/* Wide products, a tile of stage->size x stage->size by a work-group. Tiles of a stage: row tiles run fastest. */
+
+#define DEFINE_SUM(NAME)                                                                          \
+static inline void NAME(local const Step *step, local const Stage *stage, int row, int column, local scalar *scratch) { \
+    if (stage->size == 16) JOIN(NAME, _16)(step, stage, row, column, scratch);                    \
+    else if (stage->size == 32) JOIN(NAME, _32)(step, stage, row, column, scratch);               \
+    IF_64(else JOIN(NAME, _64)(step, stage, row, column, scratch);)                               \
+}
+#if LARGEST_SIZE >= 64
+#define IF_64(STATEMENT) STATEMENT
+#else
+#define IF_64(STATEMENT)
+#endif
+DEFINE_SUM(sum_forward)
+DEFINE_SUM(sum_input)
+DEFINE_SUM(sum_weights)
+
+/* Run STATEMENT for each vector `sum` of the tile, at row r and column j of the result. */
+#define FOR_SUMS(STATEMENT)                                                                       \
+    const int row_vectors = stage->size / WIDTH, vectors = stage->size * row_vectors;             \
+    for (int v = ITEM; v < vectors; v += ITEMS) {                                                 \
+        const real sum = ((local real *)scratch)[v] + ((local real *)scratch)[v + vectors];       \
+        const int r = r0 + v / row_vectors, j = j0 + v % row_vectors * WIDTH;                     \
+        STATEMENT;                                                                                \
+    }                                                                                             \
+    SYNC_LOCAL
+
+static inline void wide_rows(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    const int row_tiles = (step->run->batch_size + stage->size - 1) / stage->size;
+    const int r0 = tile % row_tiles * stage->size, j0 = tile / row_tiles * stage->size;
+    if (r0 >= step->rows) return;
+    if (stage->kind == DENSE_FORWARD) sum_forward(step, stage, r0, j0, scratch);
+    else sum_input(step, stage, r0, j0, scratch);
+    FOR_SUMS(finish_rows(step, stage, r, j, sum + bias_of(step, stage, j)));
+}
+
+static inline void wide_weights(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    const int row_tiles = (stage->inputs + stage->bias + stage->size - 1) / stage->size;
+    const int r0 = tile % row_tiles * stage->size, j0 = tile / row_tiles * stage->size;
+    Squares squares = {0, 0};
+    sum_weights(step, stage, r0, j0, scratch);
+    FOR_SUMS(finish_weights(step, stage, r, j, sum, &squares));
+    if (stage->parts <= 1) store_squares(step, stage, tile, squares, ITEMS, scratch);
+}
+
+/* The weights' gradient where rows are few: a work-item sums a vector of it, with all rows. */
+static inline void few_weights(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    const int width = padded(stage->outputs), vectors = width / WIDTH, v = tile * ITEMS + ITEM;
+    const int i = v / vectors, o = v % vectors * WIDTH, end = SMALLER(stage->rows_end, step->rows);
+    const global scalar *dz = step->workspace + stage->gradient + o;
+    Squares squares = {0, 0};
+    real sum = 0;
+    if (i < stage->inputs + stage->bias)
+#pragma unroll 4
+        for (int n = 0; n < end; n++) {
+            const scalar x = i < stage->inputs ? input_row(step, stage, n, stage->inputs)[i] : (scalar)1;
+            sum = MULTIPLY_ADD((real)x, load(dz + (size_t)n * width), sum);
+        }
+    finish_weights(step, stage, i, o, sum, &squares);
+    store_squares(step, stage, tile, squares, ITEMS, scratch);
+}
+
+/* A tile of a stage of weights that multiplies nothing. */
+static inline void run_update(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    switch (stage->kind) {
+    case DENSE_ADD_PARTS: add_parts(step, stage, tile, scratch); break;
+    case CLIP_FACTOR: clip_gradients(step, stage, scratch); break;
+    case DENSE_UPDATE: update_clipped(step, stage, tile); break;
+    }
+}
+
+/* A tile of a stage that is not a block of rows. */
+FUNCTION void run_tile(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+    switch (stage->kind) {
+    case DENSE_FORWARD:
+    case DENSE_BACKWARD_INPUT: wide_rows(step, stage, tile, scratch); break;
+    case DENSE_BACKWARD_WEIGHTS:
+        if (stage->size == 0) few_weights(step, stage, tile, scratch);
+        else wide_weights(step, stage, tile, scratch);
+        break;
+    default: run_update(step, stage, tile, scratch);
+    }
+}
+
+/* Every stage that is not one of rows; its tiles are one work-group each. Those that multiply nothing have a kernel of
+ * their own, which needs few registers. */
+KERNEL tiles(STEP_ARGUMENTS, int first, int end) {
+    BEGIN_GROUP;
+    FOR_TILE_OF_MANY(run_tile(steps, stage, tile, scratch));
+}
+
+KERNEL updates(STEP_ARGUMENTS, int first, int end) {
+    BEGIN_GROUP;
+    FOR_TILE_OF_MANY(run_update(steps, stage, tile, scratch));
+}
