@@ -170,7 +170,7 @@ class GroupTile:
     few_rows, few_weights = 16, 4096
     # A product of so many operations is worth a launch of its own; so many rows, a part.
     large_product, large_part = 5e8, 512
-    tensor_size = 128
+    tensor_rows, tensor_columns = 128, 128
 
     @classmethod
     def of(cls, device, dtype, precision="highest"):
@@ -232,13 +232,14 @@ class GroupTile:
 
     def is_large(self, batch_size, inputs, outputs):
         """Say whether a product is worth a launch of its own."""
-        wide = self.is_wide(inputs, outputs) and min(inputs, outputs) >= self.tensor_size // 2
+        wide = self.is_wide(inputs, outputs) and min(inputs, outputs) >= self.tensor_columns // 2
         return wide and 2 * batch_size * inputs * outputs >= self.large_product
 
     def _squares(self, rows, columns, large, units):
         """Return the largest size that gives nearly every one of these units a tile, and the tiles."""
         if large and self.has_tensor_cores:
-            return {"tiles": -(-rows // self.tensor_size) * -(-columns // self.tensor_size), "size": self.tensor_size}
+            tiles = -(-rows // self.tensor_rows) * -(-columns // self.tensor_columns)
+            return {"tiles": tiles, "size": self.tensor_rows}
         for size in sorted(self.sizes, reverse=True):
             tiles = -(-rows // size) * -(-columns // size)
             if tiles >= 0.75 * units:
@@ -247,7 +248,7 @@ class GroupTile:
 
     def kernel_of(self, kernel, size):
         """Return the name of the kernel that launches a stage."""
-        if size == self.tensor_size:
+        if size == self.tensor_rows:
             return {"dense_forward": "tensor_forward", "dense_backward_input": "tensor_input"}.get(
                 kernel, "tensor_weights"
             )
@@ -258,7 +259,7 @@ class GroupTile:
     def parts_of(self, batch_size, weights):
         """Return into how many parts the batch is cut for the weights' gradients: until all units have work."""
         cuts = [self.cut("dense_backward_weights", batch_size, 1, w.columns, w.inputs, w.has_bias) for w in weights]
-        tiles = sum(cut["tiles"] for cut in cuts if cut["size"] == self.tensor_size)
+        tiles = sum(cut["tiles"] for cut in cuts if cut["size"] == self.tensor_rows)
         if not tiles:
             return 1
         parts = 2 ** max(1, (2 * self.units // tiles).bit_length() - 1)

@@ -252,6 +252,7 @@ class Lowering:
             losses=0,
         )
         self.plan.validation_launches, self.plan.launches = self.plan.launches, launches
+        self.plan.validation_steps = -(-len(self._validation.data) // self.plan.batch_size)
 
     def _emit_loss(self, y, linked):
         """Emit the loss of the output and return the offset of its gradient."""

@@ -95,6 +95,8 @@ class Plan:
         Partial losses of a step.
     validation_launches : list of Launch
         The score of a batch of validation rows.
+    validation_steps : int
+        Batches of validation rows.
     best : int
         Where the parameters of the best score are kept among the parameters.
     """
@@ -114,6 +116,7 @@ class Plan:
     tensors: list = field(default_factory=list)
     partials: int = 0
     validation_launches: list = field(default_factory=list)
+    validation_steps: int = 0
     best: int = 0
 
     @property

@@ -58,7 +58,9 @@ def suits(device, plan, family):
     """
     if family == "cpu":
         return True
-    fits = len(plan.stages) <= MOST_STAGES and len(plan.launches) + len(plan.validation_launches) < MOST_PHASES - 8
+    # Beside the launches: order, weigh, score, best and finish.
+    phases = len(plan.launches) + plan.validation_steps * len(plan.validation_launches) + 5
+    fits = len(plan.stages) <= MOST_STAGES and phases <= MOST_PHASES
     return fits and device.has_fence and not plan.is_large
 
 

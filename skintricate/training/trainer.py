@@ -56,7 +56,7 @@ class Trainer:
         self._program, self._plan, self._state = program, plan, state
         self._data, self._options = data, options
         self._steps, self._capacity = steps, capacity
-        self._validation_steps = -(-len(validation.data) // plan.batch_size) if validation else 0
+        self._validation_steps = plan.validation_steps
         self._halting_count = len(halting)
         self._halting = len(plan.constants)
         self.epochs_at_once = 1

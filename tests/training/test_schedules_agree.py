@@ -201,6 +201,7 @@ def test_more_groups_than_cores(device, monkeypatch):
 
 
 def test_a_network_larger_than_the_cache_is_not_fused(device, launched):
+    skip_where_there_is_one_schedule(device, "float32")
     wide = Model([Dense(700), TanH(), Dense(700), TanH(), Dense(1)], device=device, random_state=0)
     X = np.random.default_rng(0).normal(size=(20, 30))
     wide.fit(X, X[:, 0], batch_size=10, max_iter=2)

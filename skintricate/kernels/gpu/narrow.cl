@@ -7,16 +7,15 @@
 
 /* A chunk of whatever block is a multiple of the slices. */
 #define MOST_SLICES (CHUNK_SCALARS / MOST_BLOCK_ROWS)
-/* Rows of b that a work-item asks for before the block is there. */
-#define AHEAD 8
 
-/* BLOCK rows of the stage's result, those past `count` being nobody's. */
-#define DEFINE_NARROW(NAME, BLOCK)                                                                \
+/* BLOCK rows of the stage's result, those past `count` being nobody's; AHEAD rows of b are asked for before the block
+ * is there. */
+#define DEFINE_NARROW(NAME, BLOCK, AHEAD)                                                         \
 static inline void NAME(local const Step *step, local const Stage *stage, const global scalar *b, int n0, int count, \
                         local scalar *scratch) {                                                  \
     const int inputs = stage->inputs, width = padded(stage->outputs), chunk = CHUNK_SCALARS / BLOCK; \
-    const global scalar *row = input_row(step, stage, n0 + SMALLER(ITEM / (chunk / WIDTH), count - 1), inputs) \
-                               + ITEM % (chunk / WIDTH) * WIDTH;                                  \
+    const int first_column = ITEM % (chunk / WIDTH) * WIDTH;                                      \
+    const global scalar *row = input_row(step, stage, n0 + SMALLER(ITEM / (chunk / WIDTH), count - 1), inputs) + first_column; \
     const int log_lanes = stage->log_lanes, lanes = 1 << log_lanes, slices = 1 << stage->log_slices; \
     const int slice = ITEM >> log_lanes, sum_size = BLOCK << log_lanes;                           \
     local real *sums = (local real *)(scratch + CHUNK_SCALARS);                                   \
@@ -25,14 +24,15 @@ static inline void NAME(local const Step *step, local const Stage *stage, const 
         const real bias = bias_of(step, stage, column);                                           \
         real c[BLOCK];                                                                            \
         _Pragma("unroll") for (int r = 0; r < BLOCK; r++) c[r] = 0;                               \
+        real mine = first_column < inputs ? load(row) : (real)0;                                  \
         for (int begin = 0; begin < inputs; begin += chunk) {                                     \
             const int length = SMALLER(chunk, inputs - begin);                                    \
             const global scalar *p = b + (size_t)(begin + slice) * width + column;                \
             real ahead[AHEAD];                                                                    \
             _Pragma("unroll") for (int j = 0; j < AHEAD; j++)                                     \
                 ahead[j] = works && slice + j * slices < length ? load(p + (size_t)(j * slices) * width) : (real)0; \
-            if (ITEM % (chunk / WIDTH) * WIDTH < length)                                          \
-                ((local real *)scratch)[ITEM] = load(row + begin);                                \
+            ((local real *)scratch)[ITEM] = mine;                                                 \
+            if (begin + chunk + first_column < inputs) mine = load(row + begin + chunk);          \
             SYNC_LOCAL;                                                                           \
             if (works) {                                                                          \
                 _Pragma("unroll") for (int j = 0; j < AHEAD; j++)                                 \
@@ -67,9 +67,9 @@ static inline void NAME(local const Step *step, local const Stage *stage, const 
     }                                                                                             \
 }
 
-DEFINE_NARROW(narrow_2, 2)
-DEFINE_NARROW(narrow_4, 4)
-DEFINE_NARROW(narrow_8, 8)
+DEFINE_NARROW(narrow_2, 2, 8)
+DEFINE_NARROW(narrow_4, 4, 8)
+DEFINE_NARROW(narrow_8, 8, 4)
 
 FUNCTION void dense_rows(local const Step *step, local const Stage *stage, int n0, int count, local scalar *scratch) {
     const global scalar *b = step->parameters + stage->weights;

@@ -11,7 +11,10 @@
  * their way. The instructions are PTX's mma and ldmatrix, as its manual names the lanes: `group` 0..7, `member` 0..3.
  */
 #define TENSOR_ITEMS 128
-#define TENSOR_SIZE 128
+#define TENSOR_ROWS 128
+#define TENSOR_COLUMNS 128
+/* Fragments of a warp's columns. */
+#define FRAGMENTS (TENSOR_COLUMNS / 16)
 #if PASSES == 0
 #define TENSOR_DEPTH 16
 #define TENSOR_RING 2
@@ -19,27 +22,24 @@
 #define TENSOR_DEPTH 8
 #define TENSOR_RING 5
 #endif
-#define TENSOR_OPERAND (TENSOR_SIZE * TENSOR_DEPTH)
-#define TENSOR_LOADS (TENSOR_SIZE * TENSOR_DEPTH / 4 / TENSOR_ITEMS)
-#define RESULT_STRIDE (TENSOR_SIZE + 4)
+#define LEFT_OPERAND (TENSOR_ROWS * TENSOR_DEPTH)
+#define TENSOR_CHUNK (LEFT_OPERAND + TENSOR_COLUMNS * TENSOR_DEPTH)
+#define RESULT_STRIDE (TENSOR_COLUMNS + 4)
 /* The ring, or half a result. */
-#define TENSOR_SCRATCH (64 * RESULT_STRIDE > TENSOR_RING * 2 * TENSOR_OPERAND ? 64 * RESULT_STRIDE : TENSOR_RING * 2 * TENSOR_OPERAND)
-
+#define TENSOR_SCRATCH (64 * RESULT_STRIDE > TENSOR_RING * TENSOR_CHUNK ? 64 * RESULT_STRIDE : TENSOR_RING * TENSOR_CHUNK)
+/* Vectors of a work-item in an operand's chunk of so many rows, or columns; where vector l lies in it. */
+#define TENSOR_LOADS(size) ((size) * TENSOR_DEPTH / 4 / TENSOR_ITEMS)
 #define TENSOR_VECTOR(l) (ITEM + (l) * TENSOR_ITEMS)
 #define IN_ROW(l) (TENSOR_VECTOR(l) / (TENSOR_DEPTH / 4))
 #define IN_ROW_COLUMN(l) (TENSOR_VECTOR(l) % (TENSOR_DEPTH / 4) * 4)
-#define IN_COLUMN(l) (TENSOR_VECTOR(l) / (TENSOR_SIZE / 4))
-#define IN_COLUMN_COLUMN(l) (TENSOR_VECTOR(l) % (TENSOR_SIZE / 4) * 4)
+#define IN_COLUMN(l, size) (TENSOR_VECTOR(l) / ((size) / 4))
+#define IN_COLUMN_COLUMN(l, size) (TENSOR_VECTOR(l) % ((size) / 4) * 4)
 /* Places of element (m, k), which lies by rows of DEPTH or by columns: rows of SIZE. */
 #define BY_ROWS(m, k) ((m) * TENSOR_DEPTH + ((k) ^ (m) / (32 / TENSOR_DEPTH) % (TENSOR_DEPTH / 4) * 4))
-#define BY_COLUMNS(m, k) ((k) * TENSOR_SIZE + ((m) ^ (k) % 4 * 8))
+#define BY_COLUMNS(m, k, size) ((k) * (size) + ((m) ^ (k) % 4 * 8))
 
-/* The tf32 number nearest to x. */
-static inline uint tf32(float x) {
-    uint bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return bits;
-}
+/* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting). PTX's cvt.rna.tf32 runs at an eighth of the rate. */
+static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
 /* Two bfloat16 numbers in one word, `low` in the lower half. */
 static inline uint bfloat16_pair(float low, float high) {
     uint bits;
@@ -65,20 +65,20 @@ static inline uint4 load_blocks(local const float *row) {
 /* Fragment i of the left operand, 16 x 8, and fragments j and j + 1 of the right one, 8 x 8, at column k of the chunk. */
 #define LEFT_BY_ROWS(i, k) load_blocks(left + BY_ROWS(m0 + 16 * (i) + lane % 16, (k) + lane / 16 * 4))
 #define RIGHT_BY_ROWS(j, k) load_blocks(right + BY_ROWS(n0 + 8 * (j) + lane / 16 * 8 + lane % 8, (k) + lane / 8 % 2 * 4))
-#define LEFT_AT(m, k) as_uint(left[BY_COLUMNS(m0 + group + (m), member + (k))])
+#define LEFT_AT(m, k) as_uint(left[BY_COLUMNS(m0 + group + (m), member + (k), TENSOR_ROWS)])
 #define LEFT_BY_COLUMNS(i, k) (uint4)(LEFT_AT(16 * (i), k), LEFT_AT(16 * (i) + 8, k), LEFT_AT(16 * (i), (k) + 4), LEFT_AT(16 * (i) + 8, (k) + 4))
-#define RIGHT_AT(n, k) as_uint(right[BY_COLUMNS(n0 + group + (n), member + (k))])
+#define RIGHT_AT(n, k) as_uint(right[BY_COLUMNS(n0 + group + (n), member + (k), TENSOR_COLUMNS)])
 #define RIGHT_BY_COLUMNS(j, k) (uint4)(RIGHT_AT(8 * (j), k), RIGHT_AT(8 * (j), (k) + 4), RIGHT_AT(8 * (j) + 8, k), RIGHT_AT(8 * (j) + 8, (k) + 4))
 
 #define DEFINE_TENSOR_MULTIPLY(NAME, LEFT, RIGHT)                                                 \
 static inline void NAME(local const float *left, local const float *right, float4 *c) {           \
-    const int lane = ITEM % 32, group = lane / 4, member = lane % 4, m0 = ITEM / 32 % 2 * 64, n0 = ITEM / 64 * 64; \
+    const int lane = ITEM % 32, group = lane / 4, member = lane % 4, m0 = ITEM / 32 % 2 * 64, n0 = ITEM / 64 * (TENSOR_COLUMNS / 2); \
     MULTIPLY_FRAGMENTS(LEFT, RIGHT)                                                               \
 }
 #if PASSES == 0
 /* Rows of k are taken in an order in which a lane's pairs are those that it has for tf32: the same for both operands. */
 #define MULTIPLY_FRAGMENTS(LEFT, RIGHT)                                                           \
-    uint a[4][4], b[8][2];                                                                        \
+    uint a[4][4], b[FRAGMENTS][2];                                                                        \
     _Pragma("unroll") for (int i = 0; i < 4; i++) {                                               \
         const uint4 x = LEFT(i, 0), y = LEFT(i, 8);                                               \
         a[i][0] = bfloat16_pair(as_float(x.s0), as_float(x.s2));                                  \
@@ -86,7 +86,7 @@ static inline void NAME(local const float *left, local const float *right, float
         a[i][2] = bfloat16_pair(as_float(y.s0), as_float(y.s2));                                  \
         a[i][3] = bfloat16_pair(as_float(y.s1), as_float(y.s3));                                  \
     }                                                                                             \
-    _Pragma("unroll") for (int j = 0; j < 8; j += 2) {                                            \
+    _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j += 2) {                                            \
         const uint4 x = RIGHT(j, 0), y = RIGHT(j, 8);                                             \
         b[j][0] = bfloat16_pair(as_float(x.s0), as_float(x.s1));                                  \
         b[j][1] = bfloat16_pair(as_float(y.s0), as_float(y.s1));                                  \
@@ -94,27 +94,27 @@ static inline void NAME(local const float *left, local const float *right, float
         b[j + 1][1] = bfloat16_pair(as_float(y.s2), as_float(y.s3));                              \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < 4; i++)                                                 \
-        _Pragma("unroll") for (int j = 0; j < 8; j++) MMA_BFLOAT16(c[i * 8 + j], a[i], b[j]);
+        _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j++) MMA_BFLOAT16(c[i * FRAGMENTS + j], a[i], b[j]);
 #else
 #define MULTIPLY_FRAGMENTS(LEFT, RIGHT)                                                           \
-    uint a[4][4], b[8][2], a_rest[4][4], b_rest[8][2];                                            \
+    uint a[4][4], b[FRAGMENTS][2], a_rest[4][4], b_rest[FRAGMENTS][2];                                            \
     _Pragma("unroll") for (int i = 0; i < 4; i++) {                                               \
         const uint4 x = LEFT(i, 0);                                                               \
         SPLIT(x.s0, a[i][0], a_rest[i][0]) SPLIT(x.s1, a[i][1], a_rest[i][1])                     \
         SPLIT(x.s2, a[i][2], a_rest[i][2]) SPLIT(x.s3, a[i][3], a_rest[i][3])                     \
     }                                                                                             \
-    _Pragma("unroll") for (int j = 0; j < 8; j += 2) {                                            \
+    _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j += 2) {                                            \
         const uint4 x = RIGHT(j, 0);                                                              \
         SPLIT(x.s0, b[j][0], b_rest[j][0]) SPLIT(x.s1, b[j][1], b_rest[j][1])                     \
         SPLIT(x.s2, b[j + 1][0], b_rest[j + 1][0]) SPLIT(x.s3, b[j + 1][1], b_rest[j + 1][1])     \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < 4; i++)                                                 \
-        _Pragma("unroll") for (int j = 0; j < 8; j++) MULTIPLY_FRAGMENT(c[i * 8 + j], a[i], b[j], a_rest[i], b_rest[j])
+        _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j++) MULTIPLY_FRAGMENT(c[i * FRAGMENTS + j], a[i], b[j], a_rest[i], b_rest[j])
 #endif
 #if PASSES == 3
 #define SPLIT(bits, large, rest) {                                                                \
-    large = tf32(as_float(bits));                                                                 \
-    rest = tf32(as_float(bits) - as_float(large));                                                \
+    large = as_uint(tf32(as_float(bits)));                                                        \
+    rest = as_uint(as_float(bits) - as_float(large)); /* the tensor core leaves off what is beyond tf32 */ \
 }
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) {                                              \
     float4 sum = 0;                                                                               \
@@ -124,7 +124,7 @@ static inline void NAME(local const float *left, local const float *right, float
     c += sum;                                                                                     \
 }
 #else
-#define SPLIT(bits, large, rest) large = tf32(as_float(bits));
+#define SPLIT(bits, large, rest) large = as_uint(tf32(as_float(bits)));
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) MMA_TF32(c, a, b);
 #endif
 
@@ -142,41 +142,42 @@ typedef struct {
 /* The sum over [begin, end) of `left` and `right`, each going on by its step from chunk to chunk; COPY_LEFT(l, first, chunk)
  * lets vector l of the left operand come. */
 #define SUM_TENSOR(begin, end, COPY_LEFT, right_step, MULTIPLY)                                   \
-    float4 c[32];                                                                                 \
-    _Pragma("unroll") for (int i = 0; i < 32; i++) c[i] = 0;                                      \
+    float4 c[4 * FRAGMENTS];                                                                              \
+    _Pragma("unroll") for (int i = 0; i < 4 * FRAGMENTS; i++) c[i] = 0;                                      \
     int ahead = (begin), slot = 0, slot_ahead = 0;                                                \
     _Pragma("unroll") for (int i = 0; i < TENSOR_RING - 1; i++) COPY_AHEAD(end, COPY_LEFT, right_step) \
     for (int first = (begin); first < (end); first += TENSOR_DEPTH) {                             \
         wait_copies(TENSOR_RING - 2);                                                             \
         SYNC_LOCAL;                                                                               \
         COPY_AHEAD(end, COPY_LEFT, right_step)                                                    \
-        MULTIPLY(scratch + slot, scratch + slot + TENSOR_OPERAND, c);                             \
-        slot = slot == (TENSOR_RING - 1) * 2 * TENSOR_OPERAND ? 0 : slot + 2 * TENSOR_OPERAND;    \
+        MULTIPLY(scratch + slot, scratch + slot + LEFT_OPERAND, c);                               \
+        slot = slot == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot + TENSOR_CHUNK;    \
     }                                                                                             \
     SYNC_LOCAL;
 #define COPY_AHEAD(end_, COPY_LEFT, right_step) {                                                 \
     if (ahead < (end_))                                                                           \
-        _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS; l++) {                                \
-            COPY_LEFT(l, ahead, scratch + slot_ahead)                                             \
-            copy_vector(scratch + slot_ahead + TENSOR_OPERAND + right[l].place, right[l].from, ahead < right[l].end); \
+        _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) COPY_LEFT(l, ahead, scratch + slot_ahead) \
+    if (ahead < (end_))                                                                           \
+        _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_COLUMNS); l++) {                \
+            copy_vector(scratch + slot_ahead + LEFT_OPERAND + right[l].place, right[l].from, ahead < right[l].end); \
             right[l].from += (right_step);                                                        \
         }                                                                                         \
     end_copies();                                                                                 \
     ahead += TENSOR_DEPTH;                                                                        \
-    slot_ahead = slot_ahead == (TENSOR_RING - 1) * 2 * TENSOR_OPERAND ? 0 : slot_ahead + 2 * TENSOR_OPERAND; \
+    slot_ahead = slot_ahead == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot_ahead + TENSOR_CHUNK; \
 }
 
 /* Put the 64 rows of half the warps into scratch. */
 static inline void store_half(const float4 *c, int warp_row, local float *scratch) {
-    const int group = ITEM % 32 / 4, member = ITEM % 4, n0 = ITEM / 64 * 64;
+    const int group = ITEM % 32 / 4, member = ITEM % 4, n0 = ITEM / 64 * (TENSOR_COLUMNS / 2);
     if (ITEM / 32 % 2 != warp_row) return;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
+        for (int j = 0; j < FRAGMENTS; j++) {
             local float *p = scratch + (16 * i + group) * RESULT_STRIDE + n0 + 8 * j + 2 * member;
-            *(local float2 *)p = c[i * 8 + j].lo;
-            *(local float2 *)(p + 8 * RESULT_STRIDE) = c[i * 8 + j].hi;
+            *(local float2 *)p = c[i * FRAGMENTS + j].lo;
+            *(local float2 *)(p + 8 * RESULT_STRIDE) = c[i * FRAGMENTS + j].hi;
         }
 }
 
@@ -184,11 +185,11 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
  * what each needs, OPERAND into y, has been asked for. A work-item has one column. */
 #define AT_ONCE 8
 #define FOR_TENSOR_SUMS(OPERAND, STATEMENT)                                                       \
-    const int j = j0 + ITEM % (TENSOR_SIZE / 4) * 4;                                              \
+    const int j = j0 + ITEM % (TENSOR_COLUMNS / 4) * 4;                                              \
     for (int warp_row = 0; warp_row < 2; warp_row++) {                                            \
         store_half(c, warp_row, scratch);                                                         \
         SYNC_LOCAL;                                                                               \
-        for (int begin = ITEM / (TENSOR_SIZE / 4); begin < 64; begin += AT_ONCE * ITEM_STEP) {    \
+        for (int begin = ITEM / (TENSOR_COLUMNS / 4); begin < 64; begin += AT_ONCE * ITEM_STEP) {    \
             Activated y[AT_ONCE];                                                                 \
             _Pragma("unroll") for (int u = 0; u < AT_ONCE; u++) {                                 \
                 const int r = r0 + warp_row * 64 + begin + u * ITEM_STEP;                         \
@@ -202,16 +203,17 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
         }                                                                                         \
         SYNC_LOCAL;                                                                               \
     }
-#define ITEM_STEP (TENSOR_ITEMS / (TENSOR_SIZE / 4))
+#define ITEM_STEP (TENSOR_ITEMS / (TENSOR_COLUMNS / 4))
 
-#define COPY_ROWS(l, first, chunk)                                                                \
+#define COPY_ROWS(l, first, chunk) {                                                              \
     copy_vector((chunk) + left[l].place, left[l].from, (first) < left[l].end);                    \
-    left[l].from += TENSOR_DEPTH;
+    left[l].from += TENSOR_DEPTH;                                                                 \
+}
 /* Columns j0 .. of the weights; rows j0 .. of them, which are columns of their transpose. */
 #define RIGHT_FORWARD(l) {                                                                        \
-    const int k = IN_COLUMN(l), column = IN_COLUMN_COLUMN(l);                                     \
+    const int k = IN_COLUMN(l, TENSOR_COLUMNS), column = IN_COLUMN_COLUMN(l, TENSOR_COLUMNS);     \
     right[l].from = weights + (size_t)k * width + j0 + column;                                    \
-    right[l].place = BY_COLUMNS(column, k);                                                       \
+    right[l].place = BY_COLUMNS(column, k, TENSOR_COLUMNS);                                       \
     right[l].end = j0 + column < width ? inputs - k : 0;                                          \
 }
 #define RIGHT_INPUT(l) {                                                                          \
@@ -240,25 +242,25 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
     local const Stage *stage = row;                                                               \
     local const Step *step = steps;                                                               \
     const int inputs = stage->inputs, width = padded(stage->outputs);                             \
-    Vectors left[TENSOR_LOADS], right[TENSOR_LOADS];
+    Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];
 #define TENSOR_KERNEL kernel __attribute__((reqd_work_group_size(TENSOR_ITEMS, 1, 1))) void
 
 #define DEFINE_TENSOR_ROWS(NAME, RIGHT, right_step, MULTIPLY, OPERAND, FINISH)                                     \
 TENSOR_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {                              \
     BEGIN_TENSOR                                                                                  \
-    const int row_tiles = (runs->batch_size + TENSOR_SIZE - 1) / TENSOR_SIZE;                     \
-    const int r0 = tile % row_tiles * TENSOR_SIZE, j0 = tile / row_tiles * TENSOR_SIZE;           \
+    const int row_tiles = (runs->batch_size + TENSOR_ROWS - 1) / TENSOR_ROWS;                     \
+    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;           \
     if (r0 >= step->rows) return;                                                                 \
     const global float *weights = step->parameters + stage->weights;                              \
-    _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS; l++) {                                    \
+    _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) {                       \
         const int n = IN_ROW(l), k = IN_ROW_COLUMN(l);                                            \
         left[l].from = input_row(step, stage, SMALLER(r0 + n, step->rows - 1), inputs) + k;       \
         left[l].place = BY_ROWS(n, k);                                                            \
         left[l].end = inputs - k;                                                                 \
-        RIGHT(l)                                                                                  \
     }                                                                                             \
+    _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_COLUMNS); l++) RIGHT(l)             \
     SUM_TENSOR(0, inputs, COPY_ROWS, right_step, MULTIPLY)                                        \
-    const real bias = bias_of(step, stage, j0 + ITEM % (TENSOR_SIZE / 4) * 4);                    \
+    const real bias = bias_of(step, stage, j0 + ITEM % (TENSOR_COLUMNS / 4) * 4);                    \
     FOR_TENSOR_SUMS(OPERAND, FINISH)                                                              \
 }
 DEFINE_TENSOR_ROWS(tensor_forward, RIGHT_FORWARD, TENSOR_DEPTH * width, tensor_multiply_forward,
@@ -269,8 +271,8 @@ DEFINE_TENSOR_ROWS(tensor_input, RIGHT_INPUT, TENSOR_DEPTH, tensor_multiply_inpu
 /* The bias is that of a column of ones, put in by hand. Where the samples have an order, their rows are looked up LOOK_AHEAD
  * chunks before they are asked for. */
 #define LOOK_AHEAD 3
-#define COPY_COLUMNS(l, first, chunk)                                                             \
-    if (looks_up) left[l].from = x + (size_t)rows[l][0] * padded(inputs) + r0 + IN_COLUMN_COLUMN(l); \
+#define COPY_COLUMNS(l, first, chunk) {                                                           \
+    if (looks_up) left[l].from = x + (size_t)rows[l][0] * padded(inputs) + r0 + IN_COLUMN_COLUMN(l, TENSOR_ROWS); \
     if (ones_lane[l] < WIDTH)                                                                     \
         *(local real *)((chunk) + left[l].place) =                                                \
             LANES == ones_lane[l] ? (real)1 : ones_lane[l] > 0 && (first) < left[l].end ? load(left[l].from) : (real)0; \
@@ -278,33 +280,38 @@ DEFINE_TENSOR_ROWS(tensor_input, RIGHT_INPUT, TENSOR_DEPTH, tensor_multiply_inpu
         copy_vector((chunk) + left[l].place, left[l].from, (first) < left[l].end);                \
     if (looks_up) {                                                                               \
         _Pragma("unroll") for (int q = 1; q < LOOK_AHEAD; q++) rows[l][q - 1] = rows[l][q];       \
-        rows[l][LOOK_AHEAD - 1] = order_[SMALLER((first) + IN_COLUMN(l) + LOOK_AHEAD * TENSOR_DEPTH, end - 1)]; \
+        rows[l][LOOK_AHEAD - 1] = order_[SMALLER((first) + IN_COLUMN(l, TENSOR_ROWS) + LOOK_AHEAD * TENSOR_DEPTH, end - 1)]; \
     } else {                                                                                      \
         left[l].from += TENSOR_DEPTH * padded(inputs);                                            \
-    }
+    }                                                                                             \
+}
 TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_TENSOR
-    const int row_tiles = (stage->inputs + stage->bias + TENSOR_SIZE - 1) / TENSOR_SIZE;
-    const int r0 = tile % row_tiles * TENSOR_SIZE, j0 = tile / row_tiles * TENSOR_SIZE;
+    const int row_tiles = (stage->inputs + stage->bias + TENSOR_ROWS - 1) / TENSOR_ROWS;
+    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;
     const int begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
     const bool is_x = stage->source < 0, looks_up = is_x && runs->ordered;
     const global float *x = is_x ? step->X + (looks_up ? 0 : (size_t)step->first * padded(inputs))
                                  : step->workspace + stage->source;
     const global int *order_ = step->order + step->first;
-    int rows[TENSOR_LOADS][LOOK_AHEAD], ones_lane[TENSOR_LOADS];
+    int rows[TENSOR_LOADS(TENSOR_ROWS)][LOOK_AHEAD], ones_lane[TENSOR_LOADS(TENSOR_ROWS)];
 #pragma unroll
-    for (int l = 0; l < TENSOR_LOADS; l++) {
-        const int k = IN_COLUMN(l), column = IN_COLUMN_COLUMN(l), i = r0 + column;
+    for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) {
+        const int k = IN_COLUMN(l, TENSOR_ROWS), column = IN_COLUMN_COLUMN(l, TENSOR_ROWS), i = r0 + column;
         ones_lane[l] = stage->bias && i <= inputs ? inputs - i : WIDTH;
         left[l].from = x + (size_t)(begin + k) * padded(inputs) + i;
-        left[l].place = BY_COLUMNS(column, k);
+        left[l].place = BY_COLUMNS(column, k, TENSOR_ROWS);
         left[l].end = i < padded(inputs) ? end - k : 0;
-        right[l].from = step->workspace + stage->gradient + (size_t)(begin + k) * width + j0 + column;
-        right[l].place = left[l].place;
-        right[l].end = j0 + column < width ? end - k : 0;
 #pragma unroll
         for (int q = 0; q < LOOK_AHEAD; q++)
             rows[l][q] = looks_up && begin < end ? order_[SMALLER(begin + k + q * TENSOR_DEPTH, end - 1)] : 0;
+    }
+#pragma unroll
+    for (int l = 0; l < TENSOR_LOADS(TENSOR_COLUMNS); l++) {
+        const int k = IN_COLUMN(l, TENSOR_COLUMNS), column = IN_COLUMN_COLUMN(l, TENSOR_COLUMNS);
+        right[l].from = step->workspace + stage->gradient + (size_t)(begin + k) * width + j0 + column;
+        right[l].place = BY_COLUMNS(column, k, TENSOR_COLUMNS);
+        right[l].end = j0 + column < width ? end - k : 0;
     }
     Squares squares = {0, 0};
     SUM_TENSOR(begin, end, COPY_COLUMNS, TENSOR_DEPTH * width, tensor_multiply_weights)
