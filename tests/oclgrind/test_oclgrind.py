@@ -20,9 +20,9 @@ SCRIPT = Path(__file__).with_name("run_kernels.py")
 RACES = {"OCLGRIND_DATA_RACES": "1"}
 # Without optimisation: Oclgrind's check of uninitialised values knows no `freeze` instruction.
 UNINITIALIZED = {"OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable"}
-# Of all cases the simulator would take minutes.
+# For all cases of a GPU's groups the simulator would take minutes.
 FEW_CASES = "clipped,codes,dropout,parts,softmax,standalone,streamed,validated_classes"
-FEW_OF_GPU = ["--tiles", "gpu", "--whole-writes", "--cases", FEW_CASES]
+GPU = ["--tiles", "gpu", "--whole-writes", "--cases"]
 RUNS = {
     "races": (RACES, ["--tiles", "all", "--fill", "0xff"]),
     "races-staged": (RACES, ["--tiles", "gpu,cpu4,cpu16", "--staged", "--fill", "0xff"]),
@@ -35,8 +35,8 @@ RUNS = {
     "uninitialized": (UNINITIALIZED, ["--tiles", "cpu8", "--whole-writes"]),
     "uninitialized-unfused": (UNINITIALIZED, ["--tiles", "cpu4", "--unfused", "--staged", "--whole-writes"]),
     "uninitialized-staged": (UNINITIALIZED, ["--tiles", "cpu8", "--staged", "--whole-writes"]),
-    "uninitialized-gpu": (UNINITIALIZED, FEW_OF_GPU),
-    "uninitialized-gpu-staged": (UNINITIALIZED, [*FEW_OF_GPU, "--staged"]),
+    "uninitialized-gpu": (UNINITIALIZED, [*GPU, FEW_CASES]),
+    "uninitialized-gpu-staged": (UNINITIALIZED, [*GPU, "clipped,codes,streamed", "--staged"]),
     "uninitialized-float64": (UNINITIALIZED, ["--tiles", "cpu16", "--dtype", "float64", "--whole-writes"]),
 }
 PLANTED = """
