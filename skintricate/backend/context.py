@@ -4,6 +4,7 @@ A process that forks after its first platform call leaves its child with runtime
 gone: PoCL's child hangs at its first wait. ``guard_fork`` turns that into an error at once.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -86,11 +87,23 @@ class Device:
 
     @property
     def queue(self):
-        """The in-order command queue of the calling thread."""
-        if not hasattr(self._local, "queue"):
-            self._local.queue = self.cl.CommandQueue(self.context)
-            self._local.pending = []
-        return self._local.queue
+        """The in-order command queue that the calling thread uses now."""
+        local = self._local
+        if not hasattr(local, "queues"):
+            local.queues, local.number, local.pending = {}, 0, []
+        if local.number not in local.queues:
+            local.queues[local.number] = self.cl.CommandQueue(self.context)
+        return local.queues[local.number]
+
+    @contextlib.contextmanager
+    def use_queue(self, number):
+        """Let the calling thread use a queue of this number inside the block, beside which its others go on."""
+        self.queue.flush()
+        before, self._local.number = self._local.number, number
+        try:
+            yield
+        finally:
+            self._local.number = before
 
     @property
     def budget(self):

@@ -12,7 +12,9 @@ from skintricate.training.lowering import Lowering
 from skintricate.training.vocabulary import program_for
 
 SMALL_BATCH = 16
+# Bytes of a slice with its activations: what a CPU's caches hold; on a GPU enough that a copy is worth its wait.
 SLICE_BYTES = 8 * 2**20
+SLICE_BYTES_OVERLAPPED = 128 * 2**20
 
 
 class Forward:
@@ -70,20 +72,41 @@ class Forward:
     def _run(self, X, chosen, fused=True):
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
-            n = X.shape[0]
-            one = self._pass(self._slice_rows(n), fused)
-            results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(one.plan)]
-            for begin in range(0, n, one.capacity):
-                parts = one.run(dense_rows(X, slice(begin, begin + one.capacity), self.dtype, one.x_columns), chosen)
-                for result, part in zip(results, parts):
-                    result[begin : begin + len(part)] = part
+            n, device = X.shape[0], self.device
+            capacity = self._slice_rows(n)
+            passes = [self._pass(capacity, fused, k) for k in range(2 if self._overlaps and n > capacity else 1)]
+            results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(passes[0].plan)]
+            begun = []
+            for number, begin in enumerate(range(0, n, capacity)):
+                k = number % len(passes)
+                rows = dense_rows(X, slice(begin, begin + capacity), self.dtype, passes[k].x_columns)
+                with device.use_queue(k):
+                    passes[k].start(rows)
+                begun.append((k, begin, rows))
+                if len(begun) == len(passes):
+                    self._finish(passes, begun.pop(0), chosen, results)
+            for slice_ in begun:
+                self._finish(passes, slice_, chosen, results)
             return results
 
-    def _pass(self, capacity, fused):
-        """Return the pass for slices of so many rows, made on first use."""
-        key = capacity, fused
+    def _finish(self, passes, begun, chosen, results):
+        """Wait for a slice that a pass has begun, and put the chosen tensors into the results."""
+        k, begin, rows = begun
+        with self.device.use_queue(k):
+            for result, part in zip(results, passes[k].read(rows, chosen)):
+                result[begin : begin + len(part)] = part
+
+    @property
+    def _overlaps(self):
+        """Whether a slice's rows go to the device while it works on those before; a CPU has them already."""
+        return not self.device.is_cpu
+
+    def _pass(self, capacity, fused, number):
+        """Return a pass for slices of so many rows, made on first use."""
+        key = capacity, fused, number
         if key not in self._passes:
-            self._passes[key] = _Pass(self.device, self._program, self._lower(capacity, fused), self)
+            with self.device.use_queue(number):
+                self._passes[key] = _Pass(self.device, self._program, self._lower(capacity, fused), self)
         return self._passes[key]
 
     def _slice_rows(self, n):
@@ -97,7 +120,8 @@ class Forward:
         row_bytes = (self.n_features + plan.workspace_size // SMALL_BATCH + 1) * self.dtype.itemsize
         budget = self.device.budget
         budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
-        rows = min(max(SLICE_BYTES, 256 * row_bytes), budget.largest // 2) // row_bytes
+        n_bytes, passes = (SLICE_BYTES_OVERLAPPED, 2) if self._overlaps else (SLICE_BYTES, 1)
+        rows = min(max(n_bytes, 256 * row_bytes), budget.largest // (2 * passes)) // row_bytes
         return 2 ** (int(rows).bit_length() - 1)
 
     def _lower(self, batch_size, fused=True):
@@ -118,8 +142,8 @@ class _Pass:
         self._launchers = self._arena.step_launchers()
         self._rows = None
 
-    def run(self, X, chosen):
-        """Return the chosen tensors for up to ``capacity`` rows."""
+    def start(self, X):
+        """Queue the pass over up to ``capacity`` rows, which must not change before ``read``."""
         device, rows = self._device, len(X)
         if rows != self._rows:
             self._arena.write_run(samples=rows, batch_size=self.capacity, steps=1, partials=2)
@@ -127,6 +151,10 @@ class _Pass:
         write_rows(device, self._X, X)
         for launch in self._launchers:
             launch(device.queue, 0)
+        device.queue.flush()
+
+    def read(self, X, chosen):
+        """Wait, and return the chosen tensors for these rows."""
         return [self._read(tensor, X) for tensor in chosen(self.plan)]
 
     def _read(self, tensor, X):

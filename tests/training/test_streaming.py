@@ -9,7 +9,7 @@ from skintricate import Model
 from skintricate.exceptions import DeviceMemoryError
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.optimizers import Adam, ExponentialRate
-from skintricate.training import streamed
+from skintricate.training import Forward, streamed
 
 # 62 batches of 32 samples, the last of five: slices end unevenly.
 N, I = 61 * 32 + 5, 20  # noqa: E741
@@ -115,7 +115,9 @@ def test_a_slice_without_any_weight(device, monkeypatch, slices):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_prediction_in_slices(sparse, device, monkeypatch):
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_prediction_in_slices(sparse, overlaps, device, monkeypatch):
+    monkeypatch.setattr(Forward, "_overlaps", overlaps)
     network = [Dense(9), TanH(), Dense(3), SoftMax()]
     weights = random_weights(network, I)
     whole = model_with(network, weights, device, "float32")
@@ -124,7 +126,7 @@ def test_prediction_in_slices(sparse, device, monkeypatch):
     sliced = model_with(network, weights, device, "float32")
     assert_bitwise([sliced.predict(data(sparse)[0])], [expected])
     assert_bitwise(sliced.outputs(data(sparse)[0]), outputs)
-    assert max(capacity for capacity, _ in sliced._forward._passes) < N
+    assert max(capacity for capacity, *_ in sliced._forward._passes) < N
 
 
 @pytest.mark.parametrize(
