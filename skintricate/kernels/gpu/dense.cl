@@ -16,10 +16,10 @@ static inline void finish_forward(local const Step *step, local const Stage *sta
 }
 
 /* Vector (n, i) of the input's gradient, before the derivative. */
-static inline void finish_input(local const Step *step, local const Stage *stage, int n, int i, real x, Activated y) {
+static inline void finish_input(local const Step *step, local const Stage *stage, int n, int i, real x, const Activated *y) {
     const int width = padded(stage->outputs);
     if (n >= step->rows || i >= width) return;
-    x = through_derivative(stage->code, x, y.before, y.value, step->constants + stage->constants);
+    x = through_derivative(stage->code, x, y->before, y->value, step->constants + stage->constants);
     store(without_padding(x, stage->outputs - i), step->workspace + stage->target + (size_t)n * width + i);
 }
 
@@ -31,16 +31,19 @@ static inline real bias_of(local const Step *step, local const Stage *stage, int
 }
 
 /* What finishing vector (n, column) of an input's gradient needs. */
-static inline Activated activated_at(local const Step *step, local const Stage *stage, int n, int column) {
+static inline void load_for_input(local const Step *step, local const Stage *stage, int n, int column, Activated *y) {
     const int width = padded(stage->outputs);
-    const Activated none = {0, 0};
-    if (stage->kind == DENSE_FORWARD || n >= step->rows || column >= width) return none;
-    return load_activated(step, stage, (size_t)n * width + column);
+    if (n < step->rows && column < width) load_activated(step, stage, (size_t)n * width + column, y);
 }
 
 static inline void finish_rows(local const Step *step, local const Stage *stage, int n, int column, real x) {
-    if (stage->kind == DENSE_FORWARD) finish_forward(step, stage, n, column, x);
-    else finish_input(step, stage, n, column, x, activated_at(step, stage, n, column));
+    if (stage->kind == DENSE_FORWARD) {
+        finish_forward(step, stage, n, column, x);
+    } else {
+        Activated y = {0, 0};
+        load_for_input(step, stage, n, column, &y);
+        finish_input(step, stage, n, column, x, &y);
+    }
 }
 
 /* Update vector (i, o) of the weights by its gradient, and their transpose if it is kept. Padded columns stay zero

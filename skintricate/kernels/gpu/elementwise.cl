@@ -27,7 +27,8 @@ static inline void activation_forward_rows(local const Step *step, local const S
 static inline void activation_backward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
     global scalar *workspace = step->workspace;
     FOR_VECTORS({
-        const Activated y = load_activated(step, stage, at);
+        Activated y;
+        load_activated(step, stage, at, &y);
         const real gradient = through_derivative(stage->code, load(workspace + stage->gradient + at), y.before, y.value,
                                                  step->constants + stage->constants);
         store(without_padding(gradient, stage->outputs - j * WIDTH), workspace + stage->target + at);

@@ -25,8 +25,8 @@
     local Run runs[2];                                                                            \
     local scalar scratch[SCRATCH] __attribute__((aligned(16)));                                   \
     if (control[0]) return;                                                                       \
-    COPY_TABLE(run, runs, 2);           \
-    SYNC_LOCAL
+    COPY_TABLE(run, runs, 2);                                                                     \
+    SYNC /* what a kernel writes to `control` lies behind it */
 #define BEGIN_GROUP                                                                               \
     local Stage row[1];                                                                           \
     local Step steps[1];                                                                          \
@@ -119,11 +119,9 @@ typedef struct {
     real before, value;
 } Activated;
 
-static inline Activated load_activated(local const Step *step, local const Stage *stage, size_t at) {
-    Activated a;
-    a.value = load(step->workspace + stage->value + at);
-    a.before = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : a.value;
-    return a;
+static inline void load_activated(local const Step *step, local const Stage *stage, size_t at, Activated *a) {
+    a->value = load(step->workspace + stage->value + at);
+    a->before = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : a->value;
 }
 
 /* Expressions of the vocabulary, of one vector; called, so that a kernel holds them once. */

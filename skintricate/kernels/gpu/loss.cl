@@ -17,7 +17,8 @@ static inline real load_target(local const Step *step, local const Stage *stage,
 
 /* The gradient before the activation that made the values at `at`. */
 static inline real through_activation(local const Step *step, local const Stage *stage, size_t at, real gradient) {
-    const Activated y = load_activated(step, stage, at);
+    Activated y;
+    load_activated(step, stage, at, &y);
     return through_derivative(stage->activation, gradient, y.before, y.value, step->constants + stage->activation_constants);
 }
 

@@ -266,7 +266,7 @@ TENSOR_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {            
 DEFINE_TENSOR_ROWS(tensor_forward, RIGHT_FORWARD, TENSOR_DEPTH * width, tensor_multiply_forward,
                    (void)y[u], finish_forward(step, stage, r, j, sum + bias))
 DEFINE_TENSOR_ROWS(tensor_input, RIGHT_INPUT, TENSOR_DEPTH, tensor_multiply_input,
-                   y[u] = activated_at(step, stage, r, j), finish_input(step, stage, r, j, sum, y[u]))
+                   load_for_input(step, stage, r, j, y + u), finish_input(step, stage, r, j, sum, y + u))
 
 /* The bias is that of a column of ones, put in by hand. Where the samples have an order, their rows are looked up LOOK_AHEAD
  * chunks before they are asked for. */
