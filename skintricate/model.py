@@ -304,6 +304,9 @@ class Model:
     def __getstate__(self):
         return {**self.__dict__, "_forward": None}
 
+    def __setstate__(self, state):
+        self.__dict__.update({"precision": "highest", **state})
+
     def __repr__(self):
         return f"Model([{', '.join(map(repr, self.layers))}])"
 

@@ -7,6 +7,7 @@ from contracts import assert_bitwise, assert_close, problem
 
 import skintricate
 from skintricate import Model, layers, losses, optimizers
+from skintricate.backend import open_device
 from skintricate.exceptions import ShapeError, SkintricateError
 from skintricate.layers import Dense, ReLU, SoftMax, TanH
 from skintricate.losses import MeanSquared
@@ -349,3 +350,22 @@ def test_a_failed_fit_leaves_a_fitted_model_usable(device):
             model.fit(X, Y, **options)
     assert_bitwise([model.predict(X)], [before])
     model.fit(X, Y, optimizer=Basic(0.01), max_iter=1)
+
+
+@pytest.mark.parametrize(("precision", "products"), [("highest", ""), ("high", "float32"), ("medium", "float32")])
+def test_precision(precision, products, device, tmp_path):
+    """A CPU multiplies in float32 whatever the precision, and says so; it is saved, and older pickles have none."""
+    model = Model([Dense(2)], device=device, random_state=0, precision=precision)
+    model.fit(X, Y, max_iter=2)
+    expected = Model([Dense(2)], device=device, random_state=0)
+    expected.fit(X, Y, max_iter=2)
+    assert_bitwise([model.predict(X)], [expected.predict(X)])
+    if open_device(device).is_cpu:
+        assert model.device_ == f"{open_device(device).info}" + (f", {products} products" if products else "")
+    model.save(tmp_path / "model")
+    assert Model.load(tmp_path / "model").precision == precision
+    state = model.__getstate__()
+    del state["precision"]
+    older = Model.__new__(Model)
+    older.__setstate__(state)
+    assert older.precision == "highest"

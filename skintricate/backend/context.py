@@ -81,7 +81,7 @@ class Device:
         if info.runtime == "nvidia":
             self.compute_capability = handle.compute_capability_major_nv, handle.compute_capability_minor_nv
         # Whether a kernel can order its memory for the whole device; see kernels/gpu/resident.cl.
-        self.has_fence = info.runtime == "nvidia" or self.is_cpu
+        self.has_fence = self.compute_capability >= (7, 0) or self.is_cpu
         self._local = threading.local()
         self._made = {}
 

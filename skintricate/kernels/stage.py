@@ -49,7 +49,7 @@ ROW_KERNELS = (
     "softmax_forward",
     "softmax_backward",
 )
-# Stages that take blocks of rows; `validation_score` has no kernel of its own, only `resident.cl` does it.
+# Stages that take blocks of rows; `validation_score` has no kernel of its own.
 ROW_STAGES = (*ROW_KERNELS, "validation_score")
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
 STAGE_KINDS = (*ROW_STAGES, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")

@@ -6,11 +6,14 @@ a GPU many that share local memory (``GroupTile``).
 
 from dataclasses import dataclass
 
+from skintricate.exceptions import DeviceError
 from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WEIGHTS_OF_A_TILE, Layout
 
 MOST_PARTS = 8
 # Rows of a batch that are worth a sum of their own.
 ROWS_OF_A_PART = 32
+# Local memory that a GPU's kernels take at most.
+LOCAL_BYTES = 48 * 2**10
 # How products on tensor cores are made; see gpu/tensor.cl.
 PASSES = {"highest": 3, "high": 1, "medium": 0}
 LLVM_AVX512_TARGETS = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids")
@@ -174,7 +177,13 @@ class GroupTile:
 
     @classmethod
     def of(cls, device, dtype, precision="highest"):
-        """Choose the tile of a GPU."""
+        """Choose the tile of a GPU, or raise ``DeviceError`` where its groups are too small."""
+        handle = device.handle
+        if handle.max_work_group_size < cls.local_size or handle.local_mem_size < LOCAL_BYTES:
+            raise DeviceError(
+                f"{device.info} has work-groups of {handle.max_work_group_size} items with {handle.local_mem_size} "
+                f"bytes of local memory; {cls.local_size} items and {LOCAL_BYTES} bytes are needed. Use device='cpu'."
+            )
         ampere = device.compute_capability >= (8, 0)
         if dtype == "float64":
             sizes = {"width": 2, "sizes": (16, 32), "depth": 16}
@@ -227,7 +236,11 @@ class GroupTile:
         lanes = min((-(-outputs // self.width) - 1).bit_length(), (self.local_size - 1).bit_length())
         if kernel not in ("dense_forward", "dense_backward_input"):
             return {"log_lanes": min(lanes, (self.local_size // self.most_block_rows - 1).bit_length())}
-        slices = min((-(-inputs // 8) - 1).bit_length(), (self.local_size >> lanes).bit_length() - 1, 7)
+        # A chunk of a block is a multiple of the slices, so that the order of a sum does not depend on the block.
+        most = self.local_size * self.width // self.most_block_rows
+        slices = min(
+            (-(-inputs // 8) - 1).bit_length(), (self.local_size >> lanes).bit_length() - 1, most.bit_length() - 1
+        )
         return {"log_lanes": lanes, "log_slices": slices}
 
     def is_large(self, batch_size, inputs, outputs):

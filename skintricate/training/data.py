@@ -35,9 +35,9 @@ class Data:
         """Columns of X."""
         return self.X.shape[1]
 
-    def bytes_per_row(self, dtype):
-        """Return the device memory that one row takes, its place in the order included."""
-        scalars = self.X.shape[1] + self.Y.shape[1] + (self.sample_weight is not None)
+    def bytes_per_row(self, dtype, x_columns):
+        """Return the device memory that a row takes, X having so many columns, with its place in the order."""
+        scalars = x_columns + self.Y.shape[1] + (self.sample_weight is not None)
         return scalars * np.dtype(dtype).itemsize + 4
 
     def rows(self, index, dtype, n_columns):

@@ -77,16 +77,22 @@ class Forward:
             passes = [self._pass(capacity, fused, k) for k in range(2 if self._overlaps and n > capacity else 1)]
             results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(passes[0].plan)]
             begun = []
-            for number, begin in enumerate(range(0, n, capacity)):
-                k = number % len(passes)
-                rows = dense_rows(X, slice(begin, begin + capacity), self.dtype, passes[k].x_columns)
-                with device.use_queue(k):
-                    passes[k].start(rows)
-                begun.append((k, begin, rows))
-                if len(begun) == len(passes):
-                    self._finish(passes, begun.pop(0), chosen, results)
-            for slice_ in begun:
-                self._finish(passes, slice_, chosen, results)
+            try:
+                for number, begin in enumerate(range(0, n, capacity)):
+                    k = number % len(passes)
+                    rows = dense_rows(X, slice(begin, begin + capacity), self.dtype, passes[k].x_columns)
+                    with device.use_queue(k):
+                        passes[k].start(rows)
+                    begun.append((k, begin, rows))
+                    if len(begun) == len(passes):
+                        self._finish(passes, begun.pop(0), chosen, results)
+                for slice_ in begun:
+                    self._finish(passes, slice_, chosen, results)
+            except BaseException:
+                # Another thread may take the passes next, on queues of its own: nothing may be under way.
+                for one in passes:
+                    self._passes = {key: known for key, known in self._passes.items() if known is not one}
+                raise
             return results
 
     def _finish(self, passes, begun, chosen, results):
@@ -117,7 +123,9 @@ class Forward:
     def _most_rows(self):
         """The rows of the largest slice, a power of two."""
         plan = self._lower(SMALL_BATCH)
-        row_bytes = (self.n_features + plan.workspace_size // SMALL_BATCH + 1) * self.dtype.itemsize
+        row_bytes = (
+            self._program.tile.x_columns(self.n_features) + plan.workspace_size // SMALL_BATCH + 1
+        ) * self.dtype.itemsize
         budget = self.device.budget
         budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
         n_bytes, passes = (SLICE_BYTES_OVERLAPPED, 2) if self._overlaps else (SLICE_BYTES, 1)

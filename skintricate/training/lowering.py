@@ -103,7 +103,6 @@ class Lowering:
                     break
                 gradient = layer.backward(self, before, after, gradient)
             self._updates.emit(self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1)
-        self.plan.operations = self._count_operations()
         if self._validation is not None:
             self._emit_validation()
         largest = max(self.plan.workspace_size, self.plan.parameter_size)
@@ -113,6 +112,7 @@ class Lowering:
                 f"one buffer, which holds at most {2**31 - 1}. Lower batch_size or the layers' units."
             )
         self.plan.stages = np.array(self._stages, STAGE) if self._stages else np.zeros(1, STAGE)
+        self.plan.operations = self._count_operations()
         self.plan.partials = max(self.plan.partials, 2)
         if takes_blocks:
             self.plan.launches = _fuse_rows(self.plan.launches, self.plan.blocks)
@@ -282,7 +282,8 @@ class Lowering:
     def _count_operations(self):
         """Return the operations of a step's products, padding included."""
         operations = 0
-        for stage in np.array(self._stages, STAGE):
+        in_a_step = [np.arange(launch.first, launch.end) for launch in self.plan.launches]
+        for stage in self.plan.stages[np.concatenate([*in_a_step, np.arange(0)]).astype(int)]:
             kernel = STAGE_KINDS[stage["kind"]]
             if kernel in PRODUCTS:
                 rows = (

@@ -45,7 +45,7 @@ def make_trainer(device, dtype, network, state, data, options):
                 options.alpha,
                 validation=validation,
             ).run()
-            steps = _steps_that_fit(device.budget, plan, data, validation, options, np.dtype(dtype))
+            steps = _steps_that_fit(device.budget, plan, data, program.tile, validation, options, np.dtype(dtype))
         except DeviceMemoryError:
             if validation is None:
                 raise
@@ -58,11 +58,12 @@ def make_trainer(device, dtype, network, state, data, options):
     return StreamedTrainer(*arguments, slice_steps=steps)
 
 
-def _steps_that_fit(budget, plan, data, validation, options, dtype):
+def _steps_that_fit(budget, plan, data, tile, validation, options, dtype):
     """Return for how many steps the data, and what is kept of each step, fit on the device, at least one."""
-    size, batch_size, columns = dtype.itemsize, plan.batch_size, max(data.n_features, data.Y.shape[1])
+    size, batch_size, x_columns = dtype.itemsize, plan.batch_size, tile.x_columns(data.n_features)
+    columns = max(x_columns, data.Y.shape[1])
     n_validation = 0 if validation is None else len(validation.data)
-    batch_bytes = batch_size * data.bytes_per_row(dtype)
+    batch_bytes = batch_size * data.bytes_per_row(dtype, x_columns)
     for n_bytes, what in (
         (plan.parameter_size * size, "The network with its optimizer's state"),
         (plan.workspace_size * size, f"The activations and gradients of a batch of {batch_size} samples"),
@@ -71,7 +72,7 @@ def _steps_that_fit(budget, plan, data, validation, options, dtype):
         budget.require_buffer(n_bytes, what, REMEDY)
     # Parameters twice for the best ones; losses, scalars and history grow with the steps.
     fixed = (2 * plan.parameter_size + plan.workspace_size) * size
-    fixed += n_validation * (data.bytes_per_row(dtype) + 2 * size)
+    fixed += n_validation * (data.bytes_per_row(dtype, x_columns) + 2 * size)
     if n_validation and validation.data.sample_weight is not None and data.sample_weight is None:
         batch_bytes += batch_size * size  # then the rows trained on have weights too
     step_bytes = batch_bytes + (plan.partials + 3 + len(options.optimizer.scalar_names)) * size

@@ -1,7 +1,8 @@
 """The resident schedule: many steps, whole epochs of them, in one launch.
 
 A launch and the wait for it cost more than a step of a small network does; here neither is paid per step.
-Work-groups draw tickets (see ``resident.cl``) and do the arithmetic of the staged schedule, so both give the same bits.
+Work-groups share the work (see ``resident.cl`` of cpu and gpu) and do the arithmetic of the staged schedule, so both
+give the same bits.
 """
 
 import time

@@ -4,6 +4,7 @@ Intel's runtime runs them on a CPU, so that they are tested there too.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from contracts import LAYERS, LOSSES, OPTIMIZERS, assert_bitwise, assert_close, 
 
 from skintricate import Model, list_devices
 from skintricate.backend import open_device
+from skintricate.exceptions import DeviceError
 from skintricate.kernels import GroupTile, program
 from skintricate.layers import ELU, GELU, Dense, Dropout, Identity, ReLU, Sigmoid, SiLU, SoftMax, Softplus, TanH
 from skintricate.losses import MeanSquared
@@ -371,3 +373,21 @@ def test_validation_rows_of_many_batches(batch_size, float64, cpu, gpu_tile):
     assert_close([history.validation_score], [expected.validation_score], TOLERANCE["float64"])
     error = ((y - model.predict(X)) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(history.validation_score[-1], (1 - error).mean(), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_columns_of_many_inputs(dtype, float64, gpu_tile):
+    """Slices of a sum are many there; the blocks of one row and of eight take them in the same order."""
+    gpu_tile(units=8)
+    X = RANDOM.normal(size=(40, 2003))
+    model = Model([Dense(2)], device=float64, dtype=dtype, random_state=0)
+    model.fit(X, X[:, :2], max_iter=1)
+    assert_bitwise([np.concatenate([model.predict(X[k : k + 1]) for k in range(5)])], [model.predict(X)[:5]])
+
+
+@pytest.mark.parametrize("limits", [(128, 2**20), (1024, 2**15)])
+def test_a_gpu_of_small_groups_is_refused(limits, float64):
+    handle = SimpleNamespace(max_work_group_size=limits[0], local_mem_size=limits[1])
+    device = SimpleNamespace(handle=handle, info="a small GPU", is_cpu=False)
+    with pytest.raises(DeviceError, match=rf"a small GPU has work-groups of {limits[0]} .* {limits[1]} bytes .*cpu"):
+        program.tile_of(device, "float32")

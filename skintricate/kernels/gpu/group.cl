@@ -21,11 +21,13 @@
 #endif
 
 /* What a kernel begins with: its tables in local memory; and the step of a launch. */
-#define BEGIN_RUN                                                                                 \
+#define BEGIN_TABLES                                                                              \
     local Run runs[2];                                                                            \
     local scalar scratch[SCRATCH] __attribute__((aligned(16)));                                   \
+    COPY_TABLE(run, runs, 2)
+#define BEGIN_RUN                                                                                 \
+    BEGIN_TABLES;                                                                                 \
     if (control[0]) return;                                                                       \
-    COPY_TABLE(run, runs, 2);                                                                     \
     SYNC /* what a kernel writes to `control` lies behind it */
 #define BEGIN_GROUP                                                                               \
     local Stage row[1];                                                                           \

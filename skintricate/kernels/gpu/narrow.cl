@@ -5,9 +5,6 @@
  * for at once: at these sizes waiting for it is all that takes time.
  */
 
-/* A chunk of whatever block is a multiple of the slices. */
-#define MOST_SLICES (CHUNK_SCALARS / MOST_BLOCK_ROWS)
-
 /* BLOCK rows of the stage's result, those past `count` being nobody's; AHEAD rows of b are asked for before the block
  * is there. */
 #define DEFINE_NARROW(NAME, BLOCK, AHEAD)                                                         \

@@ -25,6 +25,10 @@
 #define LOADS ((CHUNK_VECTORS + ITEMS - 1) / ITEMS)
 #define RING 4
 
+#if RING * 2 * OPERAND > SCRATCH || 2 * SIZE * SIZE > SCRATCH
+#error "A wide product needs more scratch than SCRATCH."
+#endif
+
 /* Vector l of a work-item in a chunk: its number, and row and column where rows have so many vectors. */
 #define VECTOR(l) (ITEM + (l) * ITEMS)
 #define IN_CHUNK(l) (CHUNK_VECTORS % ITEMS == 0 || VECTOR(l) < CHUNK_VECTORS)

@@ -18,12 +18,10 @@ typedef struct {
     int kind, first, end, tiles, chunk, validation;
 } Phase;
 
-/* What was written before is seen by other groups after their next fence. */
+/* What was written before is seen by other groups after their next fence; on a CPU caches see to it. */
 static inline void fence_device(void) {
 #ifdef __NV_CL_C_VERSION
     asm volatile("membar.gl;" ::: "memory");
-#elif __OPENCL_C_VERSION__ >= 200
-    atomic_work_item_fence(CLK_GLOBAL_MEM_FENCE, memory_order_seq_cst, memory_scope_device);
 #else
     mem_fence(CLK_GLOBAL_MEM_FENCE);
 #endif
@@ -67,11 +65,13 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
     local Phase phase_table[MOST_PHASES];
     local int place[2];
     local Step steps[1];
-    BEGIN_RUN;
+    BEGIN_TABLES;
+    SYNC_LOCAL;
     COPY_TABLE(stages, table, runs->stage_count);
     COPY_TABLE(phases, phase_table, phase_count);
     if (ITEM == 0) {
-        place[0] = take_seat(seats);
+        /* One item decides for all: seated groups may have stopped, and say so, while this one begins. */
+        place[0] = control[0] ? -1 : take_seat(seats);
         place[1] = seats[LINE];
     }
     SYNC;

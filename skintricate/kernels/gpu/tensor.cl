@@ -38,7 +38,8 @@
 #define BY_ROWS(m, k) ((m) * TENSOR_DEPTH + ((k) ^ (m) / (32 / TENSOR_DEPTH) % (TENSOR_DEPTH / 4) * 4))
 #define BY_COLUMNS(m, k, size) ((k) * (size) + ((m) ^ (k) % 4 * 8))
 
-/* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting). PTX's cvt.rna.tf32 runs at an eighth of the rate. */
+/* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting), NaN beyond 4e34. PTX's cvt.rna.tf32 runs at an
+ * eighth of the rate. */
 static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
 /* Two bfloat16 numbers in one word, `low` in the lower half. */
 static inline uint bfloat16_pair(float low, float high) {
