@@ -1,7 +1,7 @@
 /* C = A B by the package's register tiles, for two layouts of all three matrices.
  *
  * ROW_MAJOR defined: rows one after the other, and a step down B goes B_STEP = O scalars further.
- * else: column panels, as in the package. tile.cl is included before, with its step down B replaced by B_STEP.
+ * else: column panels, as in the package. cpu/tile.cl is included before, with its step down B replaced by B_STEP.
  * N is a multiple of ROWS, I and O of WIDTH.
  */
 kernel void product(global const scalar *A, global const scalar *B, global scalar *C, int N, int I, int O) {

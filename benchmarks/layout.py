@@ -49,7 +49,7 @@ def rate(device, layout, A, B, bursts):
         raise ValueError(f"{N} x {I} x {O} is no multiple of the tile, {tile}.")
     by_rows = layout == "rows"
     step = "O_" if by_rows else "(VECTORS * WIDTH)"
-    products = read_source("tile").replace("b += VECTORS * WIDTH", f"b += {step}")
+    products = read_source("cpu/tile").replace("b += VECTORS * WIDTH", f"b += {step}")
     source = "\n".join([read_source("common"), products, Path(__file__).with_suffix(".cl").read_text()])
     options = [*tile.options("float32"), f"-DO_={O}", *(["-DROW_MAJOR"] if by_rows else [])]
     kernel = device.cl.Kernel(device.program(source, options), "product")

@@ -13,8 +13,8 @@ from skintricate.backend import open_device
 from skintricate.kernels import program
 
 PLAIN = {
-    "load": "return *(const global unaligned_real *)p;",
-    "store": "*(global unaligned_real *)p = x;",
+    "load": "return *(const global stored_real *)p;",
+    "store": "*(global stored_real *)p = x;",
 }
 BUILT_IN = {
     "load": "return JOIN(vload, WIDTH)(0, p);",
