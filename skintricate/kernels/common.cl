@@ -3,9 +3,9 @@
  * `scalar` is the model's float type, `real` a vector of WIDTH of them: the unit of all arithmetic.
  *
  * Matrices on the device lie in *column panels* of PANEL columns: all rows of the first PANEL columns,
- * then all rows of the next; a GPU's panel is wider than any matrix, which so lies by rows. The last panel is as wide as its columns, rounded up to WIDTH; the
- * columns added are zero in weights and gradients. A tile walks down a panel, so its loads are contiguous. Only X, Y and
- * sample_weight keep the row-major layout of the host.
+ * then all rows of the next; a GPU's panel is wider than any matrix, which so lies by rows. The last panel is as wide
+ * as its columns, rounded up to WIDTH; the columns added are zero in weights and gradients. A tile walks down a panel,
+ * so its loads are contiguous. Only X, Y and sample_weight keep the row-major layout of the host, X padded on a GPU.
  *
  * One letter a dimension, always the same: N samples, I inputs, O outputs.
  *

@@ -9,7 +9,8 @@
 #define SHUFFLE_ROUNDS 6
 
 /* history begins with [tolerance, best loss, sum of the best score, factor of the sum in the score], HISTORY_HEAD
- * numbers in all, then the epochs' losses, accuracies and sums of scores, then the steps' losses and accuracies, for `capacity` epochs.
+ * numbers in all, then the epochs' losses, accuracies and sums of scores, then the steps' losses and accuracies, for
+ * `capacity` epochs.
  * control: [why training has stopped, epochs done, epochs without improvement, whether the score is the best]. */
 
 /* Whether a halting condition holds: pairs (instruction, number) in postfix order, results on a stack of bits. */

@@ -1,7 +1,7 @@
 /* Activations and dropout as layers of their own, and SoftMax, for a block of rows.
  *
- * 2^log_lanes work-items share a row. Backward multiplies by the layer's own derivative and by that of the activation that made its input, if one was
- * fused there.
+ * 2^log_lanes work-items share a row. Backward multiplies by the layer's own derivative and by that of the activation
+ * that made its input, if one was fused there.
  */
 
 /* Run STATEMENT for each vector of a block: row r, vector j of `vectors`, place `at` in a tensor. */
@@ -64,7 +64,7 @@ static inline void dropout_backward_rows(local const Step *step, local const Sta
 
 /* y_j = exp(x_j - max x) / sum_k exp(x_k - max x) */
 FUNCTION void softmax_forward_rows(local const Step *step, local const Stage *stage, int n0, int count,
-                                        local scalar *scratch) {
+                                   local scalar *scratch) {
     const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes;
     const int r = ITEM >> log_lanes, lane = ITEM & ((1 << log_lanes) - 1), end = r < count ? vectors : 0;
     const global scalar *x = input_row(step, stage, n0 + SMALLER(r, count - 1), columns);
@@ -86,7 +86,7 @@ FUNCTION void softmax_forward_rows(local const Step *step, local const Stage *st
 
 /* dx_j = y_j (dy_j - sum_k dy_k y_k) */
 FUNCTION void softmax_backward_rows(local const Step *step, local const Stage *stage, int n0, int count,
-                                         local scalar *scratch) {
+                                    local scalar *scratch) {
     const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes;
     const int r = ITEM >> log_lanes, lane = ITEM & ((1 << log_lanes) - 1), end = r < count ? vectors : 0;
     global scalar *workspace = step->workspace + (size_t)(n0 + r) * vectors * WIDTH;

@@ -8,7 +8,8 @@
 #define ITEM ((int)get_local_id(0))
 #define SYNC_LOCAL barrier(CLK_LOCAL_MEM_FENCE)
 #define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
-/* Rows of a block at most, and what narrow products keep: a chunk of the block, a vector for every work-item, and a sum for every work-item and row. */
+/* Rows of a block at most. Scratch holds what narrow products keep, a chunk of the block and a sum for every work-item
+ * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
@@ -43,7 +44,7 @@
         const int tiles = stages[first].tiles;                                                    \
         if (tile >= 0 && tile < tiles) {                                                          \
             local const Stage *stage = row;                                                       \
-            COPY_TABLE(stages + first, row, 1); \
+            COPY_TABLE(stages + first, row, 1);                                                   \
             SYNC_LOCAL;                                                                           \
             STATEMENT;                                                                            \
             SYNC_LOCAL;                                                                           \
@@ -53,7 +54,7 @@
 
 /* Copy `count` rows of a table to local memory. */
 #define COPY_TABLE(from, to, count) COPY_TABLE_BY(ITEMS, from, to, count)
-#define COPY_TABLE_BY(items, from, to, count) \
+#define COPY_TABLE_BY(items, from, to, count)                                                     \
     copy_table(items, (const global int *)(from), (local int *)(to), (count) * (int)(sizeof((to)[0]) / sizeof(int)))
 static inline void copy_table(int items, const global int *from, local int *to, int count) {
     for (int i = ITEM; i < count; i += items) to[i] = from[i];

@@ -48,7 +48,7 @@ static inline void store_losses(local const Step *step, local const Stage *stage
     const scalar weight = r < count && step->run->weighted ? step->sample_weight[row] : (scalar)1
 
 FUNCTION void loss_elementwise_rows(local const Step *step, local const Stage *stage, int block, int n0, int count,
-                                         local scalar *scratch) {
+                                    local scalar *scratch) {
     BEGIN_ROWS;
     const global scalar *p = step->constants + stage->constants;
     const scalar scale = p[0], threshold = p[1];
@@ -83,7 +83,7 @@ FUNCTION void loss_elementwise_rows(local const Step *step, local const Stage *s
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
  * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
 FUNCTION void loss_softmax_rows(local const Step *step, local const Stage *stage, int block, int n0, int count,
-                                     local scalar *scratch) {
+                                local scalar *scratch) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first;
     global scalar *target = step->workspace + stage->target + first;
@@ -130,7 +130,7 @@ FUNCTION void loss_softmax_rows(local const Step *step, local const Stage *stage
  * SQUARED_ERRORS   squared errors, each output's times its constant
  */
 FUNCTION void validation_score_rows(local const Step *step, local const Stage *stage, int block, int n0, int count,
-                                         local scalar *scratch) {
+                                    local scalar *scratch) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first, *factors = step->constants + stage->constants;
     const global scalar *targets = step->Y + row * step->run->target_columns;

@@ -1,9 +1,11 @@
 /* The sums of a wide product, a tile of SIZE x SIZE by a work-group; this file is read once for every SIZE.
  *
- * The tile's sum runs in chunks of CHUNK_DEPTH, which go through local memory, RING of them at a time: while one is worked
- * on, the next are on their way. Four slices of the work-items, SLICE_ITEMS each, take every
- * fourth vector of the sum's index, with all of the tile in their registers; at the end the slices are added, always alike, so that a number does not depend
- * on SIZE. Two halves of the result stay in scratch, to be added by whoever finishes a vector.
+ * The tile's sum runs in chunks of CHUNK_DEPTH, which go through local memory, RING of them at a time: while one is
+ * worked on, the next are on their way. Four slices of the work-items, SLICE_ITEMS each, take every fourth vector of
+ * the sum's index, with all of the tile in their registers; at the end the slices are added, always alike, so that a
+ * number does not depend on SIZE. Two halves of the result stay in scratch, to be added by whoever finishes a vector.
+ *
+ * Tunables: SIZE, DEPTH. ASYNCHRONOUS_COPY where copies to local memory go on by themselves.
  */
 #define SLICES 4
 #define CHUNK_DEPTH (SIZE == 64 ? DEPTH / 2 : SIZE == 16 ? DEPTH * 2 : DEPTH)
@@ -119,7 +121,7 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
     _Pragma("unroll") for (int i = 0; i < TILE_ROWS * TILE_VECTORS; i++) c[i] = 0;                \
     int ahead = (begin), slot = 0, slot_ahead = 0;                                                \
     _Pragma("unroll") for (int i = 0; i < RING - 1; i++) COPY_CHUNK(end, LEFT, RIGHT, NEXT)       \
-    for (int first = (begin); first < (end); first += CHUNK_DEPTH) {                                    \
+    for (int first = (begin); first < (end); first += CHUNK_DEPTH) {                              \
         wait_copies(RING - 2);                                                                    \
         SYNC_LOCAL;                                                                               \
         COPY_CHUNK(end, LEFT, RIGHT, NEXT)                                                        \
@@ -135,10 +137,10 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
             if (IN_CHUNK(l)) {                                                                    \
                 LEFT(l, ahead, COPY, chunk)                                                       \
                 RIGHT(l, ahead, COPY, COPY_LANES, chunk + OPERAND)                                \
-                NEXT(l, ahead + CHUNK_DEPTH)                                                            \
+                NEXT(l, ahead + CHUNK_DEPTH)                                                      \
             }                                                                                     \
     end_copies();                                                                                 \
-    ahead += CHUNK_DEPTH;                                                                               \
+    ahead += CHUNK_DEPTH;                                                                         \
     slot_ahead = (slot_ahead + 1) % RING;                                                         \
 }
 #define COPY(l, place, address, inside) copy_vector(place, address, inside)
@@ -148,22 +150,22 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
 #define SUM_CHUNKS(begin, end, LEFT, RIGHT, NEXT, MULTIPLY)                                       \
     real a[LOADS], b[LOADS], c[TILE_ROWS * TILE_VECTORS];                                         \
     _Pragma("unroll") for (int i = 0; i < TILE_ROWS * TILE_VECTORS; i++) c[i] = 0;                \
-    for (int first = (begin) - CHUNK_DEPTH, slot = 0; first < (end); first += CHUNK_DEPTH, slot ^= 1) {       \
+    for (int first = (begin) - CHUNK_DEPTH, slot = 0; first < (end); first += CHUNK_DEPTH, slot ^= 1) { \
         local scalar *chunk = scratch + slot * 2 * OPERAND, *after = scratch + (slot ^ 1) * 2 * OPERAND; \
-        const bool more = first + CHUNK_DEPTH < (end);                                                  \
+        const bool more = first + CHUNK_DEPTH < (end);                                            \
         if (more)                                                                                 \
             _Pragma("unroll") for (int l = 0; l < LOADS; l++)                                     \
                 if (IN_CHUNK(l)) {                                                                \
-                    LEFT(l, first + CHUNK_DEPTH, FETCH_LEFT, after)                                     \
-                    RIGHT(l, first + CHUNK_DEPTH, FETCH_RIGHT, FETCH_RIGHT, after)                      \
+                    LEFT(l, first + CHUNK_DEPTH, FETCH_LEFT, after)                               \
+                    RIGHT(l, first + CHUNK_DEPTH, FETCH_RIGHT, FETCH_RIGHT, after)                \
                 }                                                                                 \
         if (first >= (begin)) MULTIPLY(chunk, chunk + OPERAND, c);                                \
         if (more)                                                                                 \
             _Pragma("unroll") for (int l = 0; l < LOADS; l++)                                     \
                 if (IN_CHUNK(l)) {                                                                \
-                    LEFT(l, first + CHUNK_DEPTH, STORE_LEFT, after)                                     \
-                    RIGHT(l, first + CHUNK_DEPTH, STORE_RIGHT, STORE_LANES, after + OPERAND)            \
-                    NEXT(l, first + 2 * CHUNK_DEPTH)                                                    \
+                    LEFT(l, first + CHUNK_DEPTH, STORE_LEFT, after)                               \
+                    RIGHT(l, first + CHUNK_DEPTH, STORE_RIGHT, STORE_LANES, after + OPERAND)      \
+                    NEXT(l, first + 2 * CHUNK_DEPTH)                                              \
                 }                                                                                 \
         SYNC_LOCAL;                                                                               \
     }
@@ -178,7 +180,7 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
 
 /* Rows n0 .. of the input times columns o0 .. of the weights. */
 #define INPUT_BY_ROWS(l, first, PUT, chunk) {                                                     \
-    const int column = (first) + VECTOR_COLUMN(l, CHUNK_DEPTH / WIDTH);                                 \
+    const int column = (first) + VECTOR_COLUMN(l, CHUNK_DEPTH / WIDTH);                           \
     PUT(l, (chunk) + ROWS_PLACE(l), left[l] + column, column < inputs);                           \
 }
 #define WEIGHTS(l, first, PUT, PUT_LANES, chunk) {                                                \
@@ -232,7 +234,7 @@ static inline void JOIN(sum_input_, SIZE)(local const Step *step, local const St
 }
 #define LOOK_UP(l, first) {                                                                       \
     if (looks_up) left[l] = input_row(step, stage, SMALLER((first) + VECTOR_ROW(l, SIZE / WIDTH), end - 1), inputs); \
-    else left[l] += CHUNK_DEPTH * padded(inputs);                                                       \
+    else left[l] += CHUNK_DEPTH * padded(inputs);                                                 \
 }
 static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const Stage *stage, int i0, int o0,
                                             local scalar *scratch) {

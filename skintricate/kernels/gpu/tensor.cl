@@ -79,7 +79,7 @@ static inline void NAME(local const float *left, local const float *right, float
 #if PASSES == 0
 /* Rows of k are taken in an order in which a lane's pairs are those that it has for tf32: the same for both operands. */
 #define MULTIPLY_FRAGMENTS(LEFT, RIGHT)                                                           \
-    uint a[4][4], b[FRAGMENTS][2];                                                                        \
+    uint a[4][4], b[FRAGMENTS][2];                                                                \
     _Pragma("unroll") for (int i = 0; i < 4; i++) {                                               \
         const uint4 x = LEFT(i, 0), y = LEFT(i, 8);                                               \
         a[i][0] = bfloat16_pair(as_float(x.s0), as_float(x.s2));                                  \
@@ -87,7 +87,7 @@ static inline void NAME(local const float *left, local const float *right, float
         a[i][2] = bfloat16_pair(as_float(y.s0), as_float(y.s2));                                  \
         a[i][3] = bfloat16_pair(as_float(y.s1), as_float(y.s3));                                  \
     }                                                                                             \
-    _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j += 2) {                                            \
+    _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j += 2) {                                    \
         const uint4 x = RIGHT(j, 0), y = RIGHT(j, 8);                                             \
         b[j][0] = bfloat16_pair(as_float(x.s0), as_float(x.s1));                                  \
         b[j][1] = bfloat16_pair(as_float(y.s0), as_float(y.s1));                                  \
@@ -98,13 +98,13 @@ static inline void NAME(local const float *left, local const float *right, float
         _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j++) MMA_BFLOAT16(c[i * FRAGMENTS + j], a[i], b[j]);
 #else
 #define MULTIPLY_FRAGMENTS(LEFT, RIGHT)                                                           \
-    uint a[4][4], b[FRAGMENTS][2], a_rest[4][4], b_rest[FRAGMENTS][2];                                            \
+    uint a[4][4], b[FRAGMENTS][2], a_rest[4][4], b_rest[FRAGMENTS][2];                            \
     _Pragma("unroll") for (int i = 0; i < 4; i++) {                                               \
         const uint4 x = LEFT(i, 0);                                                               \
         SPLIT(x.s0, a[i][0], a_rest[i][0]) SPLIT(x.s1, a[i][1], a_rest[i][1])                     \
         SPLIT(x.s2, a[i][2], a_rest[i][2]) SPLIT(x.s3, a[i][3], a_rest[i][3])                     \
     }                                                                                             \
-    _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j += 2) {                                            \
+    _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j += 2) {                                    \
         const uint4 x = RIGHT(j, 0);                                                              \
         SPLIT(x.s0, b[j][0], b_rest[j][0]) SPLIT(x.s1, b[j][1], b_rest[j][1])                     \
         SPLIT(x.s2, b[j + 1][0], b_rest[j + 1][0]) SPLIT(x.s3, b[j + 1][1], b_rest[j + 1][1])     \
@@ -143,8 +143,8 @@ typedef struct {
 /* The sum over [begin, end) of `left` and `right`, each going on by its step from chunk to chunk; COPY_LEFT(l, first, chunk)
  * lets vector l of the left operand come. */
 #define SUM_TENSOR(begin, end, COPY_LEFT, right_step, MULTIPLY)                                   \
-    float4 c[4 * FRAGMENTS];                                                                              \
-    _Pragma("unroll") for (int i = 0; i < 4 * FRAGMENTS; i++) c[i] = 0;                                      \
+    float4 c[4 * FRAGMENTS];                                                                      \
+    _Pragma("unroll") for (int i = 0; i < 4 * FRAGMENTS; i++) c[i] = 0;                           \
     int ahead = (begin), slot = 0, slot_ahead = 0;                                                \
     _Pragma("unroll") for (int i = 0; i < TENSOR_RING - 1; i++) COPY_AHEAD(end, COPY_LEFT, right_step) \
     for (int first = (begin); first < (end); first += TENSOR_DEPTH) {                             \
@@ -152,7 +152,7 @@ typedef struct {
         SYNC_LOCAL;                                                                               \
         COPY_AHEAD(end, COPY_LEFT, right_step)                                                    \
         MULTIPLY(scratch + slot, scratch + slot + LEFT_OPERAND, c);                               \
-        slot = slot == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot + TENSOR_CHUNK;    \
+        slot = slot == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot + TENSOR_CHUNK;                \
     }                                                                                             \
     SYNC_LOCAL;
 #define COPY_AHEAD(end_, COPY_LEFT, right_step) {                                                 \
@@ -165,7 +165,7 @@ typedef struct {
         }                                                                                         \
     end_copies();                                                                                 \
     ahead += TENSOR_DEPTH;                                                                        \
-    slot_ahead = slot_ahead == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot_ahead + TENSOR_CHUNK; \
+    slot_ahead = slot_ahead == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot_ahead + TENSOR_CHUNK;  \
 }
 
 /* Put the 64 rows of half the warps into scratch. */
@@ -186,11 +186,11 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
  * what each needs, OPERAND into y, has been asked for. A work-item has one column. */
 #define AT_ONCE 8
 #define FOR_TENSOR_SUMS(OPERAND, STATEMENT)                                                       \
-    const int j = j0 + ITEM % (TENSOR_COLUMNS / 4) * 4;                                              \
+    const int j = j0 + ITEM % (TENSOR_COLUMNS / 4) * 4;                                           \
     for (int warp_row = 0; warp_row < 2; warp_row++) {                                            \
         store_half(c, warp_row, scratch);                                                         \
         SYNC_LOCAL;                                                                               \
-        for (int begin = ITEM / (TENSOR_COLUMNS / 4); begin < 64; begin += AT_ONCE * ITEM_STEP) {    \
+        for (int begin = ITEM / (TENSOR_COLUMNS / 4); begin < 64; begin += AT_ONCE * ITEM_STEP) { \
             Activated y[AT_ONCE];                                                                 \
             _Pragma("unroll") for (int u = 0; u < AT_ONCE; u++) {                                 \
                 const int r = r0 + warp_row * 64 + begin + u * ITEM_STEP;                         \
@@ -246,11 +246,11 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
     Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];
 #define TENSOR_KERNEL kernel __attribute__((reqd_work_group_size(TENSOR_ITEMS, 1, 1))) void
 
-#define DEFINE_TENSOR_ROWS(NAME, RIGHT, right_step, MULTIPLY, OPERAND, FINISH)                                     \
+#define DEFINE_TENSOR_ROWS(NAME, RIGHT, right_step, MULTIPLY, OPERAND, FINISH)                    \
 TENSOR_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {                              \
     BEGIN_TENSOR                                                                                  \
     const int row_tiles = (runs->batch_size + TENSOR_ROWS - 1) / TENSOR_ROWS;                     \
-    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;           \
+    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;        \
     if (r0 >= step->rows) return;                                                                 \
     const global float *weights = step->parameters + stage->weights;                              \
     _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) {                       \
@@ -261,7 +261,7 @@ TENSOR_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {            
     }                                                                                             \
     _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_COLUMNS); l++) RIGHT(l)             \
     SUM_TENSOR(0, inputs, COPY_ROWS, right_step, MULTIPLY)                                        \
-    const real bias = bias_of(step, stage, j0 + ITEM % (TENSOR_COLUMNS / 4) * 4);                    \
+    const real bias = bias_of(step, stage, j0 + ITEM % (TENSOR_COLUMNS / 4) * 4);                 \
     FOR_TENSOR_SUMS(OPERAND, FINISH)                                                              \
 }
 DEFINE_TENSOR_ROWS(tensor_forward, RIGHT_FORWARD, TENSOR_DEPTH * width, tensor_multiply_forward,
