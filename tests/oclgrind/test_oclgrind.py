@@ -21,7 +21,7 @@ RACES = {"OCLGRIND_DATA_RACES": "1"}
 # Without optimisation: Oclgrind's check of uninitialised values knows no `freeze` instruction.
 UNINITIALIZED = {"OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable"}
 # For all cases of a GPU's groups the simulator would take minutes.
-FEW_CASES = "clipped,codes,dropout,parts,softmax,standalone,streamed,validated_classes"
+FEW_CASES = "clipped,dropout,softmax,validated_classes"
 GPU = ["--tiles", "gpu", "--whole-writes", "--cases"]
 RUNS = {
     "races": (RACES, ["--tiles", "all", "--fill", "0xff"]),
