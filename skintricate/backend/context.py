@@ -88,22 +88,22 @@ class Device:
     @property
     def queue(self):
         """The in-order command queue that the calling thread uses now."""
-        local = self._local
-        if not hasattr(local, "queues"):
-            local.queues, local.number, local.pending = {}, 0, []
-        if local.number not in local.queues:
-            local.queues[local.number] = self.cl.CommandQueue(self.context)
-        return local.queues[local.number]
+        if not hasattr(self._local, "queue"):
+            self._local.queue = self.cl.CommandQueue(self.context)
+            self._local.second, self._local.pending = None, []
+        return self._local.queue
 
     @contextlib.contextmanager
-    def use_queue(self, number):
-        """Let the calling thread use a queue of this number inside the block, beside which its others go on."""
-        self.queue.flush()
-        before, self._local.number = self._local.number, number
+    def second_queue(self):
+        """Let the calling thread use another queue inside the block, beside which its own goes on."""
+        first, local = self.queue, self._local
+        first.flush()
+        local.queue = local.second = local.second or self.cl.CommandQueue(self.context)
         try:
             yield
         finally:
-            self._local.number = before
+            local.queue.flush()
+            local.queue = first
 
     @property
     def budget(self):

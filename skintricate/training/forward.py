@@ -72,47 +72,39 @@ class Forward:
     def _run(self, X, chosen, fused=True):
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
-            n, device = X.shape[0], self.device
+            n, begun = X.shape[0], []
             capacity = self._slice_rows(n)
-            passes = [self._pass(capacity, fused, k) for k in range(2 if self._overlaps and n > capacity else 1)]
+            passes = [self._pass(capacity, fused, is_second=False)]
+            if self._overlaps and n > capacity:
+                passes.append(self._pass(capacity, fused, is_second=True))
             results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(passes[0].plan)]
-            begun = []
             try:
                 for number, begin in enumerate(range(0, n, capacity)):
-                    k = number % len(passes)
-                    rows = dense_rows(X, slice(begin, begin + capacity), self.dtype, passes[k].x_columns)
-                    with device.use_queue(k):
-                        passes[k].start(rows)
-                    begun.append((k, begin, rows))
+                    one = passes[number % len(passes)]
+                    rows = dense_rows(X, slice(begin, begin + capacity), self.dtype, one.x_columns)
+                    one.start(rows)
+                    begun.append((one, begin, rows))
                     if len(begun) == len(passes):
-                        self._finish(passes, begun.pop(0), chosen, results)
+                        _finish(*begun.pop(0), chosen, results)
                 for slice_ in begun:
-                    self._finish(passes, slice_, chosen, results)
+                    _finish(*slice_, chosen, results)
             except BaseException:
-                # Another thread may take the passes next, on queues of its own: nothing may be under way.
-                for one in passes:
-                    self._passes = {key: known for key, known in self._passes.items() if known is not one}
+                # They may be under way, and another thread would use them on queues of its own.
+                self._passes = {key: one for key, one in self._passes.items() if one not in passes}
                 raise
             return results
-
-    def _finish(self, passes, begun, chosen, results):
-        """Wait for a slice that a pass has begun, and put the chosen tensors into the results."""
-        k, begin, rows = begun
-        with self.device.use_queue(k):
-            for result, part in zip(results, passes[k].read(rows, chosen)):
-                result[begin : begin + len(part)] = part
 
     @property
     def _overlaps(self):
         """Whether a slice's rows go to the device while it works on those before; a CPU has them already."""
         return not self.device.is_cpu
 
-    def _pass(self, capacity, fused, number):
-        """Return a pass for slices of so many rows, made on first use."""
-        key = capacity, fused, number
+    def _pass(self, capacity, fused, is_second):
+        """Return a pass for slices of so many rows, made on first use; a second one has a queue of its own."""
+        key = capacity, fused, is_second
         if key not in self._passes:
-            with self.device.use_queue(number):
-                self._passes[key] = _Pass(self.device, self._program, self._lower(capacity, fused), self)
+            cls = _SecondPass if is_second else _Pass
+            self._passes[key] = cls(self.device, self._program, self._lower(capacity, fused), self)
         return self._passes[key]
 
     def _slice_rows(self, n):
@@ -159,7 +151,6 @@ class _Pass:
         write_rows(device, self._X, X)
         for launch in self._launchers:
             launch(device.queue, 0)
-        device.queue.flush()
 
     def read(self, X, chosen):
         """Wait, and return the chosen tensors for these rows."""
@@ -173,3 +164,25 @@ class _Pass:
         flat = np.empty(self.capacity * padded, self._dtype)
         self._device.read(flat, self._arena.workspace, offset=tensor.offset * self._dtype.itemsize)
         return self._layout.unpack(flat, self.capacity, tensor.columns)[: len(X)]
+
+
+class _SecondPass(_Pass):
+    """A pass that goes on beside another."""
+
+    def __init__(self, device, *arguments):
+        with device.second_queue():
+            super().__init__(device, *arguments)
+
+    def start(self, X):
+        with self._device.second_queue():
+            super().start(X)
+
+    def read(self, X, chosen):
+        with self._device.second_queue():
+            return super().read(X, chosen)
+
+
+def _finish(one, begin, rows, chosen, results):
+    """Wait for a slice that a pass has begun, and put the chosen tensors into the results."""
+    for result, part in zip(results, one.read(rows, chosen)):
+        result[begin : begin + len(part)] = part
