@@ -8,6 +8,19 @@
  */
 #define SHUFFLE_ROUNDS 6
 
+/* One walk from (left, right), both below `side`, which change: the index where it ends. INDEX is uint or a vector. */
+#define DEFINE_SHUFFLE(NAME, INDEX)                                                               \
+static inline INDEX NAME(INDEX *left, INDEX *right, uint key, uint side) {                        \
+    for (uint round = 0; round < SHUFFLE_ROUNDS; round++) {                                       \
+        INDEX h = (*right + key) * 0x9E3779B9u + round * 0x85EBCA6Bu;                             \
+        h ^= h >> 16; h *= 0x7FEB352Du; h ^= h >> 15; h *= 0x846CA68Bu; h ^= h >> 16;             \
+        const INDEX sum = *left + mul_hi(h, (INDEX)side);                                         \
+        *left = *right;                                                                           \
+        *right = sum >= side ? sum - side : sum;                                                  \
+    }                                                                                             \
+    return *left * side + *right;                                                                 \
+}
+
 /* history begins with [tolerance, best loss, sum of the best score, factor of the sum in the score], HISTORY_HEAD
  * numbers in all, then the epochs' losses, accuracies and sums of scores, then the steps' losses and accuracies, for
  * `capacity` epochs.

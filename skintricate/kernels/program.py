@@ -12,12 +12,13 @@ from skintricate.kernels.stage import definitions
 from skintricate.kernels.tile import tile_of
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
+SHARED_SOURCES = ("epoch", "dropout")
 CPU_SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 GPU_SOURCES = ("epoch", "dense", "narrow", "product", "wide", "elementwise", "loss", "rows", "resident")
 TENSOR_SOURCES = ("gpu/tensor",)
 SOURCES = {
-    "cpu": ("epoch", *(f"cpu/{name}" for name in CPU_SOURCES)),
-    "gpu": ("gpu/group", "epoch", *(f"gpu/{name}" for name in GPU_SOURCES)),
+    "cpu": (*SHARED_SOURCES, *(f"cpu/{name}" for name in CPU_SOURCES)),
+    "gpu": ("gpu/group", *SHARED_SOURCES, *(f"gpu/{name}" for name in GPU_SOURCES)),
 }
 
 

@@ -271,10 +271,10 @@ class GroupTile:
 
     def parts_of(self, batch_size, weights):
         """Return into how many parts the batch is cut for the weights' gradients: until all units have work."""
-        cuts = [self.cut("dense_backward_weights", batch_size, 1, w.columns, w.inputs, w.has_bias) for w in weights]
-        tiles = sum(cut["tiles"] for cut in cuts if cut["size"] == self.tensor_rows)
-        if not tiles:
+        large = [w for w in weights if self.is_large(batch_size, w.inputs, w.columns)]
+        if not large or not self.has_tensor_cores:
             return 1
+        tiles = sum(self._squares(w.rows, w.columns, True, self.units)["tiles"] for w in large)
         parts = 2 ** max(1, (2 * self.units // tiles).bit_length() - 1)
         return min(parts, MOST_PARTS, max(1, batch_size // self.large_part))
 

@@ -3,6 +3,8 @@
 The plan is data. Schedules walk it; none of them changes it.
 """
 
+import itertools
+
 import numpy as np
 
 from skintricate import layers as built_in_layers
@@ -282,8 +284,8 @@ class Lowering:
     def _count_operations(self):
         """Return the operations of a step's products, padding included."""
         operations = 0
-        in_a_step = [np.arange(launch.first, launch.end) for launch in self.plan.launches]
-        for stage in self.plan.stages[np.concatenate([*in_a_step, np.arange(0)]).astype(int)]:
+        of_a_step = [self.plan.stages[launch.first : launch.end] for launch in self.plan.launches]
+        for stage in itertools.chain.from_iterable(of_a_step):
             kernel = STAGE_KINDS[stage["kind"]]
             if kernel in PRODUCTS:
                 rows = (

@@ -30,7 +30,7 @@ class ResidentTrainer(Trainer):
         arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._weighted[0])
         if resident.suits(device, plan, program.tile.family):
             keeps_best = options.early_stopping and validation is not None
-            self._schedule = resident.Resident(*arguments, self._validation_steps, keeps_best)
+            self._schedule = resident.Resident(*arguments, plan.validation_steps, keeps_best)
             self.epochs_at_once = max(1, int(PATIENCE / self._schedule.seconds_per_epoch))
         else:
             self._schedule = Staged(*arguments)

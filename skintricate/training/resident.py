@@ -54,8 +54,8 @@ TICKETS_PER_GROUP = 128
 def suits(device, plan, family):
     """Say whether the schedule can run a plan on a device.
 
-    A CPU's groups read its tables where they lie. A GPU's have them in local memory, and need to see what other groups
-    wrote: NVIDIA's driver and OpenCL C 2.0 have a fence for that.
+    A CPU's groups read its tables where they lie. A GPU's have them in local memory, and need a fence to see what other
+    groups wrote.
     """
     if family == "cpu":
         return True

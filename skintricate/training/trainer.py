@@ -56,7 +56,6 @@ class Trainer:
         self._program, self._plan, self._state = program, plan, state
         self._data, self._options = data, options
         self._steps, self._capacity = steps, capacity
-        self._validation_steps = plan.validation_steps
         self._halting_count = len(halting)
         self._halting = len(plan.constants)
         self.epochs_at_once = 1
@@ -82,7 +81,7 @@ class Trainer:
             plan,
             dtype,
             buffers,
-            losses=steps * (plan.partials + 1) + self._validation_steps * (self._score_tiles + 1),
+            losses=steps * (plan.partials + 1) + plan.validation_steps * (plan.blocks + 1),
             scalars=max(1, steps * capacity * n_scalars),
             history=HISTORY_HEAD + capacity * (2 * steps + 3),
             more_constants=[number for pair in halting for number in pair],
@@ -98,11 +97,6 @@ class Trainer:
     def _parts(self):
         """The data trained on and, where the device scores it, the validation data."""
         return self._data, self.validation.data if self.validation else None
-
-    @property
-    def _score_tiles(self):
-        """Tiles of a batch of validation rows."""
-        return self._plan.blocks
 
     @property
     def parameters(self):
@@ -177,10 +171,10 @@ class Trainer:
             validation={
                 "first_row": samples,
                 "samples": n_validation,
-                "steps": self._validation_steps,
+                "steps": self._plan.validation_steps,
                 "ordered": 0,
                 "weighted": self._weighted[1],
-                "partials": self._score_tiles,
+                "partials": self._plan.blocks,
                 "first_loss": steps * (self._plan.partials + 1) if self.validation else 0,
             },
         )

@@ -53,18 +53,11 @@ TILE_FUNCTION activation_backward_tile(const Step *step, const global Stage *sta
     store_tile(tile, count, workspace + stage->target);
 }
 
-/* The factors of inverted dropout for WIDTH columns of one row: 0 with probability `rate`, else
- * 1 / (1 - rate). The counter is the element's position in the sequence of all steps. */
+/* The factors of vector i of a block. */
 static inline real dropout_factor(const Step *step, const global Stage *stage, Block block, int i) {
-    const scalar rate = step->constants[stage->constants];
     const uint n = block.n0 + i * WIDTH / block.width, column = block.o0 + i * WIDTH % block.width;
-    const uint key = step->run->seed + 0x9E3779B9u * (uint)(stage->id + 1);
-    scalar factor[WIDTH];
-    for (uint lane = 0; lane < WIDTH; lane++) {
-        const uint2 bits = philox((uint2)(n * (uint)stage->outputs + column + lane, (uint)step->number), key);
-        factor[lane] = (scalar)(bits.x >> 8) / (scalar)16777216 < rate ? (scalar)0 : 1 / (1 - rate);
-    }
-    return load_private(factor);
+    return dropout_factors(step->constants[stage->constants], step->run->seed, stage->id,
+                           n * (uint)stage->outputs + column, step->number);
 }
 
 TILE_FUNCTION dropout_forward_tile(const Step *step, const global Stage *stage, int tile_number) {

@@ -2,6 +2,7 @@
 typedef JOIN(uint, WIDTH) indices;
 typedef indices unaligned_indices __attribute__((aligned(4)));
 #define INDEX_LANES (JOIN(convert_uint, WIDTH)(LANES))
+DEFINE_SHUFFLE(shuffle_indices, indices)
 
 /* Order the samples row * side + (0 .. side - 1) of an epoch. */
 static inline void order_row(const global Run *run, global int *order, uint row, uint epoch) {
@@ -13,14 +14,7 @@ static inline void order_row(const global Run *run, global int *order, uint row,
         indices left = row, right = begin + INDEX_LANES, result = 0;
         JOIN(int, WIDTH) todo = INDEX_LANES < count;
         while (any(todo)) {
-            for (uint round = 0; round < SHUFFLE_ROUNDS; round++) {
-                indices h = (right + key) * 0x9E3779B9u + round * 0x85EBCA6Bu;
-                h ^= h >> 16; h *= 0x7FEB352Du; h ^= h >> 15; h *= 0x846CA68Bu; h ^= h >> 16;
-                const indices sum = left + mul_hi(h, (indices)side);
-                left = right;
-                right = sum >= side ? sum - side : sum;
-            }
-            const indices index = left * side + right;
+            const indices index = shuffle_indices(&left, &right, key, side);
             result = todo && index < samples ? index : result;
             todo = todo && index >= samples;
         }

@@ -35,17 +35,10 @@ static inline void activation_backward_rows(local const Step *step, local const 
     })
 }
 
-/* The factors of inverted dropout: 0 with probability `rate`, else 1 / (1 - rate). The counter is the element's
- * position in the sequence of all steps. */
+/* The factors of the vector at a row and column. */
 static inline real dropout_factor(local const Step *step, local const Stage *stage, int n, int column) {
-    const scalar rate = step->constants[stage->constants];
-    const uint key = step->run->seed + 0x9E3779B9u * (uint)(stage->id + 1);
-    scalar factor[WIDTH];
-    for (uint lane = 0; lane < WIDTH; lane++) {
-        const uint2 bits = philox((uint2)((uint)n * (uint)stage->outputs + column + lane, (uint)step->number), key);
-        factor[lane] = (scalar)(bits.x >> 8) / (scalar)16777216 < rate ? (scalar)0 : 1 / (1 - rate);
-    }
-    return load_private(factor);
+    return dropout_factors(step->constants[stage->constants], step->run->seed, stage->id,
+                           (uint)n * (uint)stage->outputs + column, step->number);
 }
 
 static inline void dropout_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
@@ -62,39 +55,42 @@ static inline void dropout_backward_rows(local const Step *step, local const Sta
     })
 }
 
+/* What functions begin with whose work-items share rows: `lane` has vectors lane, lane + lanes, ... below `end` of row r. */
+#define SHARE_ROWS                                                                                \
+    const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes; \
+    const int lanes = 1 << log_lanes, lane = ITEM & (lanes - 1), r = ITEM >> log_lanes, end = r < count ? vectors : 0
+
 /* y_j = exp(x_j - max x) / sum_k exp(x_k - max x) */
 FUNCTION void softmax_forward_rows(local const Step *step, local const Stage *stage, int n0, int count,
                                    local scalar *scratch) {
-    const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes;
-    const int r = ITEM >> log_lanes, lane = ITEM & ((1 << log_lanes) - 1), end = r < count ? vectors : 0;
+    SHARE_ROWS;
     const global scalar *x = input_row(step, stage, n0 + SMALLER(r, count - 1), columns);
     global scalar *y = step->workspace + stage->target + (size_t)(n0 + r) * vectors * WIDTH;
     scalar largest = -INFINITY, total = 0;
-    for (int j = lane; j < end; j += 1 << log_lanes) {
+    for (int j = lane; j < end; j += lanes) {
         const scalar here = lane_max(LANES < columns - j * WIDTH ? load(x + j * WIDTH) : (real)(-INFINITY));
         largest = LARGER(largest, here);
     }
     largest = largest_over_lanes(largest, log_lanes, scratch);
-    for (int j = lane; j < end; j += 1 << log_lanes) {
+    for (int j = lane; j < end; j += lanes) {
         const real e = LANES < columns - j * WIDTH ? exp(load(x + j * WIDTH) - largest) : (real)0;
         total += lane_sum(e);
         store(e, y + j * WIDTH);
     }
     total = sum_over_lanes(total, log_lanes, scratch);
-    for (int j = lane; j < end; j += 1 << log_lanes) store(load(y + j * WIDTH) / total, y + j * WIDTH);
+    for (int j = lane; j < end; j += lanes) store(load(y + j * WIDTH) / total, y + j * WIDTH);
 }
 
 /* dx_j = y_j (dy_j - sum_k dy_k y_k) */
 FUNCTION void softmax_backward_rows(local const Step *step, local const Stage *stage, int n0, int count,
                                     local scalar *scratch) {
-    const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes;
-    const int r = ITEM >> log_lanes, lane = ITEM & ((1 << log_lanes) - 1), end = r < count ? vectors : 0;
+    SHARE_ROWS;
     global scalar *workspace = step->workspace + (size_t)(n0 + r) * vectors * WIDTH;
     scalar projection = 0;
-    for (int j = lane; j < end; j += 1 << log_lanes)
+    for (int j = lane; j < end; j += lanes)
         projection += lane_sum(load(workspace + stage->gradient + j * WIDTH) * load(workspace + stage->value + j * WIDTH));
     projection = sum_over_lanes(projection, log_lanes, scratch);
-    for (int j = lane; j < end; j += 1 << log_lanes) {
+    for (int j = lane; j < end; j += lanes) {
         const real y = load(workspace + stage->value + j * WIDTH);
         store(y * (load(workspace + stage->gradient + j * WIDTH) - projection), workspace + stage->target + j * WIDTH);
     }

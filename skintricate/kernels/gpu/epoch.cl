@@ -1,21 +1,15 @@
 /* An epoch's beginning and end, shared out among the work-items of groups. */
 
+DEFINE_SHUFFLE(shuffle_index, uint)
+
 /* Place `position` of an epoch's order. */
 static inline void order_sample(local const Run *run, global int *order, uint position, uint epoch) {
     const uint side = run->shuffle_side, samples = run->samples;
     const uint key = philox((uint2)(epoch, 0u), run->seed).x;
     if (position >= samples) return;
     uint left = position / side, right = position % side, index;
-    do {
-        for (uint round = 0; round < SHUFFLE_ROUNDS; round++) {
-            uint h = (right + key) * 0x9E3779B9u + round * 0x85EBCA6Bu;
-            h ^= h >> 16; h *= 0x7FEB352Du; h ^= h >> 15; h *= 0x846CA68Bu; h ^= h >> 16;
-            const uint sum = left + mul_hi(h, side);
-            left = right;
-            right = sum >= side ? sum - side : sum;
-        }
-        index = left * side + right;
-    } while (index >= samples);
+    do index = shuffle_index(&left, &right, key, side);
+    while (index >= samples);
     order[position] = index;
 }
 

@@ -39,10 +39,9 @@ static inline void store_losses(local const Step *step, local const Stage *stage
     SYNC_LOCAL;
 }
 
-/* What the functions below begin with: `lane` of 1 << log_lanes has vectors lane, lane + (1 << log_lanes), ... of row r. */
+/* What the functions below begin with. */
 #define BEGIN_ROWS                                                                                \
-    const int columns = stage->outputs, vectors = padded(columns) / WIDTH, log_lanes = stage->log_lanes; \
-    const int lanes = 1 << log_lanes, lane = ITEM & (lanes - 1), r = ITEM >> log_lanes, end = r < count ? vectors : 0; \
+    SHARE_ROWS;                                                                                   \
     const size_t row = r < count ? sample_row(step, n0 + r) : 0, first = (size_t)(n0 + r) * vectors * WIDTH; \
     const int code = r < count && step->run->class_codes ? (int)step->Y[row] : 0;                 \
     const scalar weight = r < count && step->run->weighted ? step->sample_weight[row] : (scalar)1

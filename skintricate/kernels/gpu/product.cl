@@ -23,22 +23,21 @@
 #define ROW_STRIDE (CHUNK_DEPTH + WIDTH)
 #define COLUMN_STRIDE (SIZE + WIDTH)
 #define OPERAND (SIZE * ROW_STRIDE > CHUNK_DEPTH * COLUMN_STRIDE ? SIZE * ROW_STRIDE : CHUNK_DEPTH * COLUMN_STRIDE)
-#define CHUNK_VECTORS (SIZE * CHUNK_DEPTH / WIDTH)
-#define LOADS ((CHUNK_VECTORS + ITEMS - 1) / ITEMS)
 #define RING 4
 
 #if RING * 2 * OPERAND > SCRATCH || 2 * SIZE * SIZE > SCRATCH
 #error "A wide product needs more scratch than SCRATCH."
 #endif
+#if SIZE * CHUNK_DEPTH != ITEMS * WIDTH
+#error "A chunk of an operand is a vector for every work-item."
+#endif
 
-/* Vector l of a work-item in a chunk: its number, and row and column where rows have so many vectors. */
-#define VECTOR(l) (ITEM + (l) * ITEMS)
-#define IN_CHUNK(l) (CHUNK_VECTORS % ITEMS == 0 || VECTOR(l) < CHUNK_VECTORS)
-#define VECTOR_ROW(l, row_vectors) (VECTOR(l) / (row_vectors))
-#define VECTOR_COLUMN(l, row_vectors) (VECTOR(l) % (row_vectors) * WIDTH)
+/* Row and column of a work-item's vector in a chunk whose rows have so many vectors. */
+#define VECTOR_ROW(row_vectors) (ITEM / (row_vectors))
+#define VECTOR_COLUMN(row_vectors) (ITEM % (row_vectors) * WIDTH)
 /* Its place in an operand by rows of CHUNK_DEPTH, and by columns: rows of SIZE. */
-#define ROWS_PLACE(l) (VECTOR_ROW(l, CHUNK_DEPTH / WIDTH) * ROW_STRIDE + VECTOR_COLUMN(l, CHUNK_DEPTH / WIDTH))
-#define COLUMNS_PLACE(l) (VECTOR_ROW(l, SIZE / WIDTH) * COLUMN_STRIDE + VECTOR_COLUMN(l, SIZE / WIDTH))
+#define ROWS_PLACE (VECTOR_ROW(CHUNK_DEPTH / WIDTH) * ROW_STRIDE + VECTOR_COLUMN(CHUNK_DEPTH / WIDTH))
+#define COLUMNS_PLACE (VECTOR_ROW(SIZE / WIDTH) * COLUMN_STRIDE + VECTOR_COLUMN(SIZE / WIDTH))
 
 /* c += this work-item's part of a chunk whose left operand lies by rows. */
 static inline void JOIN(multiply_rows_, SIZE)(local const scalar *left, local const scalar *right, real *c) {
@@ -113,8 +112,8 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
     }
 }
 
-/* The sum over [begin, end) into c. LEFT(l, k, PUT, chunk) and RIGHT do PUT(l, place, address, whether it is inside)
- * with vector l of the chunk at k; NEXT(l, k) makes ready for the chunk that follows. */
+/* The sum over [begin, end) into c. LEFT(k, PUT, chunk) and RIGHT do PUT(place, address, whether it is inside) with the
+ * work-item's vector of the chunk at k; NEXT(k) makes ready for the chunk that follows. */
 #ifdef ASYNCHRONOUS_COPY
 #define SUM_CHUNKS(begin, end, LEFT, RIGHT, NEXT, MULTIPLY)                                       \
     real c[TILE_ROWS * TILE_VECTORS];                                                             \
@@ -132,119 +131,99 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
 /* Let the chunk at `ahead` come, and go on to the next. */
 #define COPY_CHUNK(end, LEFT, RIGHT, NEXT) {                                                      \
     local scalar *chunk = scratch + slot_ahead * 2 * OPERAND;                                     \
-    if (ahead < (end))                                                                            \
-        _Pragma("unroll") for (int l = 0; l < LOADS; l++)                                         \
-            if (IN_CHUNK(l)) {                                                                    \
-                LEFT(l, ahead, COPY, chunk)                                                       \
-                RIGHT(l, ahead, COPY, COPY_LANES, chunk + OPERAND)                                \
-                NEXT(l, ahead + CHUNK_DEPTH)                                                      \
-            }                                                                                     \
+    if (ahead < (end)) {                                                                          \
+        LEFT(ahead, copy_vector, chunk)                                                           \
+        RIGHT(ahead, copy_vector, COPY_LANES, chunk + OPERAND)                                    \
+        NEXT(ahead + CHUNK_DEPTH)                                                                 \
+    }                                                                                             \
     end_copies();                                                                                 \
     ahead += CHUNK_DEPTH;                                                                         \
     slot_ahead = (slot_ahead + 1) % RING;                                                         \
 }
-#define COPY(l, place, address, inside) copy_vector(place, address, inside)
-#define COPY_LANES(l, place, address, inside)                                                     \
+#define COPY_LANES(place, address, inside)                                                        \
     _Pragma("unroll") for (int q = 0; q < WIDTH; q++) copy_scalar((place) + q * COLUMN_STRIDE, (address) + q, inside)
 #else
 #define SUM_CHUNKS(begin, end, LEFT, RIGHT, NEXT, MULTIPLY)                                       \
-    real a[LOADS], b[LOADS], c[TILE_ROWS * TILE_VECTORS];                                         \
+    real a, b, c[TILE_ROWS * TILE_VECTORS];                                                       \
     _Pragma("unroll") for (int i = 0; i < TILE_ROWS * TILE_VECTORS; i++) c[i] = 0;                \
     for (int first = (begin) - CHUNK_DEPTH, slot = 0; first < (end); first += CHUNK_DEPTH, slot ^= 1) { \
         local scalar *chunk = scratch + slot * 2 * OPERAND, *after = scratch + (slot ^ 1) * 2 * OPERAND; \
         const bool more = first + CHUNK_DEPTH < (end);                                            \
-        if (more)                                                                                 \
-            _Pragma("unroll") for (int l = 0; l < LOADS; l++)                                     \
-                if (IN_CHUNK(l)) {                                                                \
-                    LEFT(l, first + CHUNK_DEPTH, FETCH_LEFT, after)                               \
-                    RIGHT(l, first + CHUNK_DEPTH, FETCH_RIGHT, FETCH_RIGHT, after)                \
-                }                                                                                 \
+        if (more) {                                                                               \
+            LEFT(first + CHUNK_DEPTH, FETCH_LEFT, after)                                          \
+            RIGHT(first + CHUNK_DEPTH, FETCH_RIGHT, FETCH_RIGHT, after)                           \
+        }                                                                                         \
         if (first >= (begin)) MULTIPLY(chunk, chunk + OPERAND, c);                                \
-        if (more)                                                                                 \
-            _Pragma("unroll") for (int l = 0; l < LOADS; l++)                                     \
-                if (IN_CHUNK(l)) {                                                                \
-                    LEFT(l, first + CHUNK_DEPTH, STORE_LEFT, after)                               \
-                    RIGHT(l, first + CHUNK_DEPTH, STORE_RIGHT, STORE_LANES, after + OPERAND)      \
-                    NEXT(l, first + 2 * CHUNK_DEPTH)                                              \
-                }                                                                                 \
+        if (more) {                                                                               \
+            LEFT(first + CHUNK_DEPTH, STORE_LEFT, after)                                          \
+            RIGHT(first + CHUNK_DEPTH, STORE_RIGHT, STORE_LANES, after + OPERAND)                 \
+            NEXT(first + 2 * CHUNK_DEPTH)                                                         \
+        }                                                                                         \
         SYNC_LOCAL;                                                                               \
     }
-#define FETCH_LEFT(l, place, address, inside) a[l] = (inside) ? load(address) : (real)0
-#define FETCH_RIGHT(l, place, address, inside) b[l] = (inside) ? load(address) : (real)0
-#define STORE_LEFT(l, place, address, inside) *(local real *)(place) = a[l]
-#define STORE_RIGHT(l, place, address, inside) *(local real *)(place) = b[l]
-#define STORE_LANES(l, place, address, inside)                                                    \
-    _Pragma("unroll") for (int q = 0; q < WIDTH; q++) (place)[q * COLUMN_STRIDE] = LANE(b[l], q)
+#define FETCH_LEFT(place, address, inside) a = (inside) ? load(address) : (real)0
+#define FETCH_RIGHT(place, address, inside) b = (inside) ? load(address) : (real)0
+#define STORE_LEFT(place, address, inside) *(local real *)(place) = a
+#define STORE_RIGHT(place, address, inside) *(local real *)(place) = b
+#define STORE_LANES(place, address, inside)                                                       \
+    _Pragma("unroll") for (int q = 0; q < WIDTH; q++) (place)[q * COLUMN_STRIDE] = LANE(b, q)
 #endif
-#define NOTHING(l, first)
+#define NOTHING(first)
 
-/* Rows n0 .. of the input times columns o0 .. of the weights. */
-#define INPUT_BY_ROWS(l, first, PUT, chunk) {                                                     \
-    const int column = (first) + VECTOR_COLUMN(l, CHUNK_DEPTH / WIDTH);                           \
-    PUT(l, (chunk) + ROWS_PLACE(l), left[l] + column, column < inputs);                           \
+/* Rows r0 .. of the left operand, a tensor or X by rows, times columns j0 .. of the right one, a matrix of the weights
+ * whose rows are `width` wide. */
+#define DEFINE_SUM_OF_ROWS(NAME, WIDTH_OF_WEIGHTS, RIGHT)                                         \
+static inline void JOIN(NAME, SIZE)(local const Step *step, local const Stage *stage, int r0, int j0, local scalar *scratch) { \
+    const int inputs = stage->inputs, width = padded(WIDTH_OF_WEIGHTS);                           \
+    const global scalar *weights = step->parameters + stage->weights;                             \
+    const global scalar *left = input_row(step, stage, SMALLER(r0 + VECTOR_ROW(CHUNK_DEPTH / WIDTH), step->rows - 1), inputs); \
+    SUM_CHUNKS(0, inputs, INPUT_BY_ROWS, RIGHT, NOTHING, JOIN(multiply_rows_, SIZE))              \
+    JOIN(add_slices_, SIZE)(c, true, scratch);                                                    \
 }
-#define WEIGHTS(l, first, PUT, PUT_LANES, chunk) {                                                \
-    const int row = (first) + VECTOR_ROW(l, SIZE / WIDTH), column = o0 + VECTOR_COLUMN(l, SIZE / WIDTH); \
-    PUT(l, (chunk) + COLUMNS_PLACE(l), weights + (size_t)row * width + column, row < inputs && column < width); \
+#define INPUT_BY_ROWS(first, PUT, chunk) {                                                        \
+    const int column = (first) + VECTOR_COLUMN(CHUNK_DEPTH / WIDTH);                              \
+    PUT((chunk) + ROWS_PLACE, left + column, column < inputs);                                    \
 }
-static inline void JOIN(sum_forward_, SIZE)(local const Step *step, local const Stage *stage, int n0, int o0,
-                                            local scalar *scratch) {
-    const int inputs = stage->inputs, width = padded(stage->outputs);
-    const global scalar *weights = step->parameters + stage->weights, *left[LOADS];
-#pragma unroll
-    for (int l = 0; l < LOADS; l++)
-        left[l] = input_row(step, stage, SMALLER(n0 + VECTOR_ROW(l, CHUNK_DEPTH / WIDTH), step->rows - 1), inputs);
-    SUM_CHUNKS(0, inputs, INPUT_BY_ROWS, WEIGHTS, NOTHING, JOIN(multiply_rows_, SIZE))
-    JOIN(add_slices_, SIZE)(c, true, scratch);
+#define WEIGHTS(first, PUT, PUT_LANES, chunk) {                                                   \
+    const int row = (first) + VECTOR_ROW(SIZE / WIDTH), column = j0 + VECTOR_COLUMN(SIZE / WIDTH); \
+    PUT((chunk) + COLUMNS_PLACE, weights + (size_t)row * width + column, row < inputs && column < width); \
 }
-
-/* Rows n0 .. of the output's gradient times rows i0 .. of the weights, which go to local memory by columns. */
-#define WEIGHTS_BY_ROWS(l, first, PUT, PUT_LANES, chunk) {                                        \
-    const int row = i0 + VECTOR(l) % SIZE, k = VECTOR(l) / SIZE * WIDTH, column = (first) + k;    \
-    PUT_LANES(l, (chunk) + k * COLUMN_STRIDE + VECTOR(l) % SIZE, weights + (size_t)row * width + column, \
+/* Rows j0 .. of the weights, which go to local memory by columns. */
+#define WEIGHTS_BY_ROWS(first, PUT, PUT_LANES, chunk) {                                           \
+    const int row = j0 + ITEM % SIZE, k = ITEM / SIZE * WIDTH, column = (first) + k;              \
+    PUT_LANES((chunk) + k * COLUMN_STRIDE + ITEM % SIZE, weights + (size_t)row * width + column,  \
               row < stage->outputs && column < inputs);                                           \
 }
-static inline void JOIN(sum_input_, SIZE)(local const Step *step, local const Stage *stage, int n0, int i0,
-                                          local scalar *scratch) {
-    const int inputs = stage->inputs, width = padded(inputs);
-    const global scalar *weights = step->parameters + stage->weights, *left[LOADS];
-#pragma unroll
-    for (int l = 0; l < LOADS; l++)
-        left[l] = input_row(step, stage, SMALLER(n0 + VECTOR_ROW(l, CHUNK_DEPTH / WIDTH), step->rows - 1), inputs);
-    SUM_CHUNKS(0, inputs, INPUT_BY_ROWS, WEIGHTS_BY_ROWS, NOTHING, JOIN(multiply_rows_, SIZE))
-    JOIN(add_slices_, SIZE)(c, true, scratch);
-}
+DEFINE_SUM_OF_ROWS(sum_forward_, stage->outputs, WEIGHTS)
+DEFINE_SUM_OF_ROWS(sum_input_, stage->inputs, WEIGHTS_BY_ROWS)
 
-/* Columns i0 .. of the input, and a column of ones for the bias, times columns o0 .. of the output's gradient. Which row
- * a sample is has been looked up one chunk before. The vector that holds
- * the ones is put in by hand. */
-#define INPUT_BY_COLUMNS(l, first, PUT, chunk) {                                                  \
-    const int row = (first) + VECTOR_ROW(l, SIZE / WIDTH), column = i0 + VECTOR_COLUMN(l, SIZE / WIDTH); \
+/* Columns r0 .. of the input, and a column of ones for the bias, times columns j0 .. of the output's gradient. Which row
+ * a sample is has been looked up one chunk before. The vector that holds the ones is put in by hand. */
+#define INPUT_BY_COLUMNS(first, PUT, chunk) {                                                     \
+    const int row = (first) + VECTOR_ROW(SIZE / WIDTH), column = r0 + VECTOR_COLUMN(SIZE / WIDTH); \
     if (column < padded(inputs) && !(ones && column + WIDTH > inputs))                            \
-        PUT(l, (chunk) + COLUMNS_PLACE(l), left[l] + column, row < end);                          \
+        PUT((chunk) + COLUMNS_PLACE, left + column, row < end);                                   \
     else if (column <= inputs && ones)                                                            \
-        *(local real *)((chunk) + COLUMNS_PLACE(l)) =                                             \
-            LANES == inputs - column ? (real)1 : column < inputs && row < end ? load(left[l] + column) : (real)0; \
+        *(local real *)((chunk) + COLUMNS_PLACE) =                                                \
+            LANES == inputs - column ? (real)1 : column < inputs && row < end ? load(left + column) : (real)0; \
     else                                                                                          \
-        *(local real *)((chunk) + COLUMNS_PLACE(l)) = 0;                                          \
+        *(local real *)((chunk) + COLUMNS_PLACE) = 0;                                             \
 }
-#define OUTPUT_GRADIENT(l, first, PUT, PUT_LANES, chunk) {                                        \
-    const int row = (first) + VECTOR_ROW(l, SIZE / WIDTH), column = o0 + VECTOR_COLUMN(l, SIZE / WIDTH); \
-    PUT(l, (chunk) + COLUMNS_PLACE(l), dz + (size_t)row * width + column, row < end && column < width); \
+#define OUTPUT_GRADIENT(first, PUT, PUT_LANES, chunk) {                                           \
+    const int row = (first) + VECTOR_ROW(SIZE / WIDTH), column = j0 + VECTOR_COLUMN(SIZE / WIDTH); \
+    PUT((chunk) + COLUMNS_PLACE, dz + (size_t)row * width + column, row < end && column < width); \
 }
-#define LOOK_UP(l, first) {                                                                       \
-    if (looks_up) left[l] = input_row(step, stage, SMALLER((first) + VECTOR_ROW(l, SIZE / WIDTH), end - 1), inputs); \
-    else left[l] += CHUNK_DEPTH * padded(inputs);                                                 \
+#define LOOK_UP(first) {                                                                          \
+    if (looks_up) left = input_row(step, stage, SMALLER((first) + VECTOR_ROW(SIZE / WIDTH), end - 1), inputs); \
+    else left += CHUNK_DEPTH * padded(inputs);                                                    \
 }
-static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const Stage *stage, int i0, int o0,
+static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const Stage *stage, int r0, int j0,
                                             local scalar *scratch) {
     const int inputs = stage->inputs, width = padded(stage->outputs), end = SMALLER(stage->rows_end, step->rows);
+    const int row = stage->rows_begin + VECTOR_ROW(SIZE / WIDTH);
     const bool ones = stage->bias, looks_up = stage->source < 0 && step->run->ordered;
-    const global scalar *dz = step->workspace + stage->gradient, *left[LOADS];
-#pragma unroll
-    for (int l = 0; l < LOADS; l++)
-        left[l] = input_row(step, stage, looks_up ? SMALLER(stage->rows_begin + VECTOR_ROW(l, SIZE / WIDTH), end - 1)
-                                                  : stage->rows_begin + VECTOR_ROW(l, SIZE / WIDTH), inputs);
+    const global scalar *dz = step->workspace + stage->gradient;
+    const global scalar *left = input_row(step, stage, looks_up ? SMALLER(row, end - 1) : row, inputs);
     SUM_CHUNKS(stage->rows_begin, end, INPUT_BY_COLUMNS, OUTPUT_GRADIENT, LOOK_UP, JOIN(multiply_columns_, SIZE))
     JOIN(add_slices_, SIZE)(c, false, scratch);
 }
@@ -259,11 +238,7 @@ static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const 
 #undef ROW_STRIDE
 #undef COLUMN_STRIDE
 #undef OPERAND
-#undef CHUNK_VECTORS
-#undef LOADS
 #undef RING
-#undef VECTOR
-#undef IN_CHUNK
 #undef VECTOR_ROW
 #undef VECTOR_COLUMN
 #undef ROWS_PLACE
@@ -271,7 +246,6 @@ static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const 
 #undef ROW_OF
 #undef SUM_CHUNKS
 #undef COPY_CHUNK
-#undef COPY
 #undef COPY_LANES
 #undef FETCH_LEFT
 #undef FETCH_RIGHT
@@ -279,6 +253,7 @@ static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const 
 #undef STORE_RIGHT
 #undef STORE_LANES
 #undef NOTHING
+#undef DEFINE_SUM_OF_ROWS
 #undef INPUT_BY_ROWS
 #undef WEIGHTS
 #undef WEIGHTS_BY_ROWS

@@ -156,13 +156,13 @@ typedef struct {
     }                                                                                             \
     SYNC_LOCAL;
 #define COPY_AHEAD(end_, COPY_LEFT, right_step) {                                                 \
-    if (ahead < (end_))                                                                           \
+    if (ahead < (end_)) {                                                                         \
         _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) COPY_LEFT(l, ahead, scratch + slot_ahead) \
-    if (ahead < (end_))                                                                           \
         _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_COLUMNS); l++) {                \
             copy_vector(scratch + slot_ahead + LEFT_OPERAND + right[l].place, right[l].from, ahead < right[l].end); \
             right[l].from += (right_step);                                                        \
         }                                                                                         \
+    }                                                                                             \
     end_copies();                                                                                 \
     ahead += TENSOR_DEPTH;                                                                        \
     slot_ahead = slot_ahead == (TENSOR_RING - 1) * TENSOR_CHUNK ? 0 : slot_ahead + TENSOR_CHUNK;  \
