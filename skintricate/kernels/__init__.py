@@ -2,7 +2,18 @@
 
 from skintricate.kernels.program import Program, Vocabulary
 from skintricate.kernels.shuffle import shuffle_side, shuffled_order
-from skintricate.kernels.stage import COPIED, HEAD_FIELDS, HISTORY_HEAD, LINE, PHASE, PHASE_KINDS, RUN, STAGE, Layout
+from skintricate.kernels.stage import (
+    COPIED,
+    HEAD_FIELDS,
+    HISTORY_HEAD,
+    LINE,
+    PHASE,
+    PHASE_KINDS,
+    RUN,
+    STAGE,
+    TURN,
+    Layout,
+)
 from skintricate.kernels.tile import GroupTile, Tile
 
 __all__ = [
@@ -14,6 +25,7 @@ __all__ = [
     "PHASE_KINDS",
     "RUN",
     "STAGE",
+    "TURN",
     "GroupTile",
     "Layout",
     "Program",

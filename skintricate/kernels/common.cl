@@ -111,6 +111,8 @@ typedef struct {
     int target_columns;     /* columns of Y; 1 with class_codes */
     int class_codes;        /* 1: Y holds the index of the class */
     int ordered;            /* 1: rows are taken in the order of `order` */
+    int x_order;            /* where `order` has the rows of X, which may be shared with others, or 0: as the others */
+    int x_rows;             /* where `order` has the row of X of every sample before they are put in order */
     int weighted;           /* 1: sample_weight is given */
     int block_rows;         /* rows that a work-group takes through several stages */
     int stage_count;        /* stages of the plan */
@@ -147,6 +149,7 @@ typedef struct {
     global const scalar *Y;
     global const scalar *sample_weight;
     global const int *order;
+    global const int *x_order;          /* the same for X, where its rows are not those of Y */
     global const scalar *scalars;       /* the optimizer's, of this step */
     global const scalar *constants;
     global scalar *losses;              /* partial losses of this step */
@@ -166,6 +169,7 @@ static inline Step make_step(STEP_ARGUMENTS_IN(TABLE), int number, int epoch_ste
     step.Y = Y;
     step.sample_weight = sample_weight;
     step.order = order;
+    step.x_order = order + run->x_order;
     step.scalars = scalars + (size_t)number * run->scalar_count;
     step.constants = constants;
     step.losses = losses + run->first_loss + (size_t)epoch_step * (run->partials + 1) + 1;

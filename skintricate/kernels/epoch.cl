@@ -21,6 +21,12 @@ static inline INDEX NAME(INDEX *left, INDEX *right, uint key, uint side) {      
     return *left * side + *right;                                                                 \
 }
 
+/* Let a sample be that at `position` of the order. */
+static inline void put_in_order(TABLE const Run *run, global int *order, uint position, uint sample) {
+    order[position] = sample;
+    if (run->x_order) order[run->x_order + position] = order[run->x_rows + sample];
+}
+
 /* history begins with [tolerance, best loss, sum of the best score, factor of the sum in the score], HISTORY_HEAD
  * numbers in all, then the epochs' losses, accuracies and sums of scores, then the steps' losses and accuracies, for
  * `capacity` epochs.

@@ -12,7 +12,7 @@ from skintricate.kernels.stage import definitions
 from skintricate.kernels.tile import tile_of
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
-SHARED_SOURCES = ("epoch", "dropout")
+SHARED_SOURCES = ("epoch", "dropout", "turn")
 CPU_SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 GPU_SOURCES = ("epoch", "dense", "narrow", "product", "wide", "elementwise", "loss", "rows", "resident")
 TENSOR_SOURCES = ("gpu/tensor",)

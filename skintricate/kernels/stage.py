@@ -60,6 +60,21 @@ PRODUCTS = ("dense_forward", "dense_backward_input", "dense_backward_weights")
 # What a phase of `resident.cl` does.
 PHASE_KINDS = ("blocks", "tiles", "order", "weigh", "score", "best", "finish")
 PHASE = np.dtype([(name, np.int32) for name in ("kind", "first", "end", "tiles", "chunk", "validation")])
+# Where a network's parts of the buffers begin, in the order of a kernel's arguments, and what a launch does with it.
+PLACES = (
+    *("parameters", "workspace", "X", "Y", "sample_weight", "order", "scalars", "constants", "losses", "history"),
+    *("control", "run", "stages", "phases"),
+)
+TURN = np.dtype(
+    [(name, np.int64) for name in PLACES]
+    + [
+        (name, np.int32)
+        for name in (
+            *("step_begin", "epoch_end", "phase_count", "capacity"),
+            *("first_epoch", "first_step", "steps", "after"),
+        )
+    ]
+)
 # Offsets that mean "not there" until a stage names them.
 ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses")
 
@@ -74,6 +89,8 @@ RUN = np.dtype(
             "target_columns",
             "class_codes",
             "ordered",
+            "x_order",
+            "x_rows",
             "weighted",
             "block_rows",
             "stage_count",

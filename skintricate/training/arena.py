@@ -28,12 +28,12 @@ class Arena:
         Shared parameters; None allocates them.
     losses, scalars, history : int
         Sizes of those buffers, in scalars.
-    more_constants : sequence of float
-        They lie behind the plan's.
+    constants : ndarray, default=None
+        The hyper-parameters of all stages, and what follows them; None takes the plan's.
     """
 
     def __init__(
-        self, device, program, plan, dtype, data, parameters=None, losses=1, scalars=1, history=1, more_constants=()
+        self, device, program, plan, dtype, data, parameters=None, losses=1, scalars=1, history=1, constants=None
     ):
         self.device, self.program, self.plan = device, program, plan
         self.dtype = np.dtype(dtype)
@@ -47,7 +47,9 @@ class Arena:
         self.history = self._zeros(history * size)
         self.control = self._zeros(4 * 4)
         self._run = device.buffer(2 * RUN.itemsize)
-        self._constants = device.buffer_of(np.array([*plan.constants, *more_constants] or [0.0], self.dtype))
+        if constants is None:
+            constants = np.array(plan.constants or [0.0], self.dtype)
+        self._constants = device.buffer_of(constants)
         self._stages = device.buffer_of(plan.stages)
         unused = self._constants
         self._arguments = (
@@ -84,15 +86,17 @@ class Arena:
             launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
         return launchers
 
-    def write_run(self, validation=None, **fields):
-        """Set what stays the same during a run of steps, and what of that differs for ``validation`` rows."""
-        run = np.zeros(2, RUN)
-        run["block_rows"], run["stage_count"] = self.plan.block_rows, len(self.plan.stages)
+    def write_run(self, **fields):
+        """Set what stays the same during a forward pass."""
+        runs = np.zeros(2, RUN)
+        runs["block_rows"], runs["stage_count"] = self.plan.block_rows, len(self.plan.stages)
         for name, value in fields.items():
-            run[name] = value
-        for name, value in (validation or {}).items():
-            run[name][1] = value
-        self.device.write(self._run, run)
+            runs[name] = value
+        self.write_runs(runs)
+
+    def write_runs(self, runs):
+        """Set what stays the same during a run of steps, of the rows trained on and of those of validation."""
+        self.device.write(self._run, runs)
 
     def write_run_number(self, step):
         """Set the number of steps trained before the run."""

@@ -26,11 +26,11 @@ class ResidentTrainer(Trainer):
         self._write_all_rows()
         # One step takes all samples; their order would change the rounding alone.
         shuffle = options.shuffle and steps > 1
-        self._write_run(len(data), steps, shuffle, state.seed)
-        arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._weighted[0])
+        self._write_run(len(data), steps, shuffle)
+        arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._contents.weighted[0])
         if resident.suits(device, plan, program.tile.family):
             keeps_best = options.early_stopping and validation is not None
-            self._schedule = resident.Resident(*arguments, plan.validation_steps, keeps_best)
+            self._schedule = resident.Resident(*arguments, keeps_best)
             self.epochs_at_once = max(1, int(PATIENCE / self._schedule.seconds_per_epoch))
         else:
             self._schedule = Staged(*arguments)
@@ -82,7 +82,7 @@ class ResidentTrainer(Trainer):
         """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host."""
         rows = max(1, UPLOAD_BYTES // (max(self._data.n_features, 1) * self.dtype.itemsize))
         first = 0
-        for data in self._parts:
+        for data in self._contents.parts:
             for begin in range(0, 0 if data is None else len(data), rows):
                 self._write_rows(data, slice(begin, begin + rows), first + begin)
             first += len(self._data)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skintricate.kernels import COPIED, LINE, PHASE, PHASE_KINDS, shuffle_side
+from skintricate.kernels import LINE
 from skintricate.kernels.stage import MOST_PHASES, MOST_STAGES
 from skintricate.training.interrupts import PATIENCE, Interrupts
+from skintricate.training.phases import Phases
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,6 @@ COSTS = {
 }
 # By how much the first launch may take longer than expected: on a slow or busy processor.
 CAUTION = 3
-# Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
-TICKETS_PER_GROUP = 128
 
 
 def suits(device, plan, family):
@@ -98,36 +97,24 @@ class Resident:
     capacity : int
         Epochs that the arena's history holds.
     shuffle, weighted : bool
-    validation_steps : int, default=0
-        Batches of validation rows, scored after each epoch.
     keep_best : bool, default=False
         Whether the weights of the best score are kept.
     """
 
-    def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted, validation_steps=0, keep_best=False):
-        self._device, self._steps, plan = arena.device, steps, arena.plan
+    def __init__(self, arena, steps, n_samples, capacity, shuffle, weighted, keep_best=False):
+        device, plan = arena.device, arena.plan
+        self._device, self._steps = device, steps
         tile = arena.program.tile
         costs = COSTS[tile.family]
-        groups = choose_groups(plan, costs, arena.device.handle.max_compute_units)
+        groups = choose_groups(plan, costs, device.handle.max_compute_units)
         # A forward pass is about a third of a step. Measured launches correct what is only expected here.
-        self.seconds_per_epoch = CAUTION * seconds_of_step(plan, costs, groups) * (steps + validation_steps / 3)
-        begin = [_phase("order", tiles=tile.order_tiles(n_samples, shuffle_side(n_samples)))] if shuffle else []
-        begin += [_phase("weigh", tiles=steps)] if weighted else []
-        step = [_launch_phase(launch) for launch in plan.launches]
-        end = [_launch_phase(launch, k) for k in range(validation_steps) for launch in plan.validation_launches]
-        end += [_phase("score")] if validation_steps else []
-        end += [_phase("best", tiles=-(-plan.parameter_count // COPIED))] if keep_best else []
-        end += [_phase("finish")]
-        phases = np.array([*begin, *step, *end], PHASE)
-        tickets = groups * TICKETS_PER_GROUP if groups > 1 else 1
-        phases["chunk"] = np.maximum(1, phases["tiles"] // tickets)
+        self.seconds_per_epoch = CAUTION * seconds_of_step(plan, costs, groups) * (steps + plan.validation_steps / 3)
+        phases = Phases.of_training(plan, tile, groups, steps, n_samples, shuffle, weighted, keep_best)
+        self._turn = phases.turn({}, capacity)
         # Kept: a kernel does not keep its arguments alive.
         self._counters = np.zeros(LINE * (3 + groups), np.int32)
-        self._phases, self._tickets = self._device.buffer_of(phases), self._device.buffer_of(self._counters)
-        self._launch = arena.launcher(
-            "resident", groups, len(begin), len(begin) + len(step), len(phases), capacity, 0, 0,
-            buffers=(self._phases, self._tickets),
-        )  # fmt: skip
+        self._buffers = [device.buffer_of(array) for array in (phases.table, self._turn, self._counters)]
+        self._launch = arena.launcher("resident", groups, 1, groups, buffers=self._buffers)
         self.interrupts = Interrupts()
         self.queued_steps = 0
 
@@ -139,22 +126,12 @@ class Resident:
                 raise KeyboardInterrupt
             count = min(total - begin, max(1, int(PATIENCE * self._steps / self.seconds_per_epoch)))
             started = time.perf_counter()
-            self._device.write(self._tickets, self._counters)
-            self._launch.set_last_arguments(first_epoch, count)
-            self._launch(queue, begin)
+            self._turn["first_epoch"], self._turn["first_step"], self._turn["steps"] = first_epoch, begin, count
+            for buffer, array in zip(self._buffers[1:], (self._turn, self._counters)):
+                self._device.write(buffer, array)
+            self._launch(queue, 0)
             self.queued_steps += count
             begin += count
             if begin < total:
                 queue.finish()
                 self.seconds_per_epoch = (time.perf_counter() - started) / count * self._steps
-
-
-def _phase(kind, first=0, end=0, tiles=1, validation=-1):
-    """Return a row of the phases' table, but for its chunk."""
-    return PHASE_KINDS.index(kind), first, end, tiles, 1, validation
-
-
-def _launch_phase(launch, validation=-1):
-    """Return the phase of a launch, for a step or for a batch of validation rows."""
-    kind = "blocks" if launch.kernel == "rows" else "tiles"
-    return _phase(kind, launch.first, launch.end, launch.tiles, validation)

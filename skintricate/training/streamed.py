@@ -3,8 +3,9 @@
 import numpy as np
 
 from skintricate.kernels import shuffled_order
+from skintricate.training.contents import Results
 from skintricate.training.staged import Staged
-from skintricate.training.trainer import NO_IMPROVEMENT, NOT_FINITE, Results, Trainer
+from skintricate.training.trainer import NO_IMPROVEMENT, NOT_FINITE, Trainer
 
 
 class StreamedTrainer(Trainer):
@@ -13,12 +14,10 @@ class StreamedTrainer(Trainer):
     The order and the batches are those of ``ResidentTrainer``, so the weights come out the same.
     """
 
-    _decides_on_device = False
-
     def __init__(self, device, dtype, program, plan, state, data, options, slice_steps):
         rows = slice_steps * plan.batch_size
         super().__init__(device, dtype, program, plan, state, data, options, rows, slice_steps)
-        self._schedule = Staged(self._arena, slice_steps, rows, self._capacity, False, self._weighted[0])
+        self._schedule = Staged(self._arena, slice_steps, rows, self._capacity, False, self._contents.weighted[0])
         self._best_loss, self._without_improvement = np.inf, 0
 
     def run(self, epochs):
@@ -36,7 +35,7 @@ class StreamedTrainer(Trainer):
             index = order[begin : begin + rows]
             steps = -(-len(index) // batch_size)
             self._write_rows(self._data, index)
-            self._write_run(len(index), steps, False, state.seed)
+            self._write_run(len(index), steps, False)
             self._write_scalars(steps, state.epoch + begin / batch_size / steps_per_epoch, steps_per_epoch)
             self._schedule.set_steps(steps)
             self._schedule.interrupts = self.interrupts

@@ -17,7 +17,7 @@ static inline void multiply_rows(const Step *step, const global Stage *stage, in
     const global scalar *left = is_x ? step->X : step->workspace + stage->source;
     const int panel = is_x ? k : PANEL, padded = is_x ? k : (k + WIDTH - 1) / WIDTH * WIDTH;
     size_t row[ROWS];
-    for (int r = 0; r < ROWS; r++) row[r] = is_x ? sample_row(step, SMALLER(n0 + r, last)) : SMALLER(n0 + r, last);
+    for (int r = 0; r < ROWS; r++) row[r] = is_x ? x_row(step, SMALLER(n0 + r, last)) : SMALLER(n0 + r, last);
 #if ROWS <= WIDTH
     if (stage->outputs == 1) {
         multiply_column(left, row, k, panel, padded, batch, b, tile);
@@ -82,7 +82,7 @@ static inline void weight_gradient(const Step *step, const global Stage *stage, 
         const bool is_x = stage->source < 0, ordered = is_x && step->run->ordered;
         const int first = step->first + begin, panel = i0 / PANEL * PANEL;
         const int stride = is_x ? stage->inputs : panel_width(i0, stage->inputs);
-        const global int *index = ordered ? step->order + first : 0;
+        const global int *index = ordered ? step->x_order + first : 0;
         const global scalar *x = is_x ? step->X + i0 + (ordered ? 0 : (size_t)first * stride)
                                       : step->workspace + stage->source + (size_t)panel * batch + (size_t)begin * stride
                                             + (i0 - panel);

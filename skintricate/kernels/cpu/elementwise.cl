@@ -25,7 +25,7 @@ static inline Block block_of(const Step *step, const global Stage *stage, int ti
 static inline real load_input(const Step *step, const global Stage *stage, Block block, int i) {
     if (stage->source >= 0) return load(step->workspace + stage->source + block.at + i * WIDTH);
     const int r = i * WIDTH / block.width, column = block.o0 + i * WIDTH % block.width;
-    return without_padding(load(step->X + sample_row(step, block.n0 + r) * stage->outputs + column),
+    return without_padding(load(step->X + x_row(step, block.n0 + r) * stage->outputs + column),
                            stage->outputs - column);
 }
 

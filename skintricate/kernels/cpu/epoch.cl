@@ -20,7 +20,7 @@ static inline void order_row(const global Run *run, global int *order, uint row,
         }
         uint lanes[WIDTH];
         *(unaligned_indices *)lanes = result;
-        for (uint i = 0; i < count; i++) order[row * side + begin + i] = lanes[i];
+        for (uint i = 0; i < count; i++) put_in_order(run, order, row * side + begin + i, lanes[i]);
     }
 }
 

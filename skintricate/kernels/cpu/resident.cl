@@ -1,27 +1,17 @@
 /* Many steps, whole epochs of them, in one launch: nothing is launched, set or waited for by the host between steps.
  *
- * A step is a list of *phases*; what is in one phase is independent. A phase's work is cut into tickets, which lie in
- * as many queues as there are work-groups. A group draws all of its own queue, then waits for the end of the phase.
- * What it wrote in one phase it reads in the next, so data stays in its core's cache; only from a queue that lags far
- * behind, or does not move, does it take tickets away. So a group waits for tickets that somebody has drawn already,
- * and never for a group that has not begun: a launch ends on any number of groups, also when the device runs them one
- * after another. Which group does a ticket changes no result.
+ * One network is trained by all work-groups together, or each of many by one. Where several work at one, a phase's work
+ * is cut into tickets, which lie in as many queues as there are work-groups. A group draws all of its own queue, then
+ * waits for the end of the phase. What it wrote in one phase it reads in the next, so data stays in its core's cache;
+ * only from a queue that lags far behind, or does not move, does it take tickets away. So a group waits for tickets that
+ * somebody has drawn already, and never for a group that has not begun: a launch ends on any number of groups, also when
+ * the device runs them one after another. Which group does a ticket changes no result.
  *
- * phases: [0, step_begin) open an epoch, [step_begin, epoch_end) make a step, [epoch_end, phase_count) close an epoch.
- * The launch's offset is the first step; steps count from the run's beginning, epochs from training's.
+ * Steps count from the history's first epoch, epochs from training's beginning.
  */
 
-/* skintricate/kernels/stage.py writes these rows. */
-typedef struct {
-    int kind;   /* BLOCKS: a tile is a block of rows that goes through all stages; TILES: tiles of independent stages */
-    int first;  /* stages [first, end) */
-    int end;
-    int tiles;
-    int chunk;  /* tiles a ticket */
-    int validation; /* batch of the validation rows it works on, or -1 */
-} Phase;
-
-/* Counters lie LINE integers apart: of finished tickets, then of drawn ones for each queue. */
+/* Counters lie LINE integers apart: of drawn turns, of finished tickets, then of drawn ones for each queue. Behind them,
+ * one integer a turn: whether it has ended. */
 
 /* Draw a ticket below `end`, the first of this phase being `begin`; -1 where none is left. */
 static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
@@ -80,23 +70,26 @@ static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int tic
     }
 }
 
-KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *tickets, int step_begin, int epoch_end,
-                int phase_count, int capacity, int first_epoch, int steps) {
-    const int first = get_global_id(1), group = get_group_id(0), groups = get_num_groups(0);
-    int finished = 0, drawn = 0, slot = first / run->steps, epoch_step = first % run->steps;
-    for (int s = 0; s < steps; s++, epoch_step++) {
+/* Group `group` of so many does its part of a turn. */
+static inline void run_turn(STEP_ARGUMENTS, const global Phase *phases, const global Turn *turn,
+                            volatile global int *tickets, int group, int groups) {
+    GO_TO_TURN(turn);
+    const int capacity = turn->capacity;
+    int finished = 0, drawn = 0, slot = turn->first_step / run->steps, epoch_step = turn->first_step % run->steps;
+    for (int s = 0; s < turn->steps; s++, epoch_step++) {
         if (epoch_step == run->steps) {
             epoch_step = 0;
             slot++;
         }
-        const int phase_end = epoch_step == run->steps - 1 ? phase_count : epoch_end;
-        for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
+        const int epoch = turn->first_epoch + slot;
+        const int phase_end = epoch_step == run->steps - 1 ? turn->phase_count : turn->epoch_end;
+        for (int p = epoch_step == 0 ? 0 : turn->step_begin; p < phase_end; p++) {
             const global Phase *phase = phases + p;
             const int count = (phase->tiles + phase->chunk - 1) / phase->chunk, share = (count + groups - 1) / groups;
             if (*(volatile global const int *)control) return;
             if (groups == 1) {
                 for (int ticket = 0; ticket < count; ticket++)
-                    run_ticket(STEP_NAMES, phase, ticket, epoch_step, slot, first_epoch + slot, capacity);
+                    run_ticket(STEP_NAMES, phase, ticket, epoch_step, slot, epoch, capacity);
                 continue;
             }
             finished += count;
@@ -108,8 +101,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
                     const int left = queue == group ? 0 : tickets_to_leave(counter, drawn, share, looks);
                     int ticket, done = 0;
                     while ((ticket = draw_ticket(counter, drawn, end - left)) >= 0) {
-                        run_ticket(STEP_NAMES, phase, begin + ticket - drawn, epoch_step, slot, first_epoch + slot,
-                                   capacity);
+                        run_ticket(STEP_NAMES, phase, begin + ticket - drawn, epoch_step, slot, epoch, capacity);
                         done++;
                     }
                     if (done > 0) {
@@ -125,5 +117,25 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int 
             atomic_add(tickets + LINE * (2 + group), 0);
             drawn += share;
         }
+    }
+}
+
+/* `groups` of 1: every group draws turns until none is left. More: all of them work at the only one. */
+KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *turns, volatile global int *tickets,
+                int turn_count, int groups) {
+    volatile global int *ended = tickets + LINE * (2 + groups);
+    for (;;) {
+        const int turn = groups > 1 ? 0 : atomic_add(tickets, 1);
+        if (turn >= turn_count) return;
+        /* It is that of a group that has drawn it already. */
+        if (turns[turn].after >= 0) {
+            while (!ended[turns[turn].after]);
+            mem_fence(CLK_GLOBAL_MEM_FENCE);
+            atomic_add(ended + turn, 0);
+        }
+        run_turn(STEP_NAMES, phases, turns + turn, tickets, get_group_id(0), groups);
+        if (groups > 1) return;
+        mem_fence(CLK_GLOBAL_MEM_FENCE);
+        atomic_xchg(ended + turn, 1);
     }
 }

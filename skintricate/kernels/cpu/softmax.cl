@@ -7,7 +7,7 @@
 static inline real load_row(const Step *step, const global Stage *stage, int n, int j) {
     if (stage->source >= 0)
         return load(step->workspace + stage->source + row_vector(n, j, step->run->batch_size, stage->outputs));
-    return load(step->X + sample_row(step, n) * stage->outputs + j * WIDTH);
+    return load(step->X + x_row(step, n) * stage->outputs + j * WIDTH);
 }
 
 TILE_FUNCTION softmax_forward_tile(const Step *step, const global Stage *stage, int tile_number) {

@@ -20,9 +20,12 @@ KERNEL NAME(STEP_ARGUMENTS, int stage) {                                        
     if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
 }
 
-/* The row of X that is row n of the step. */
+/* The row of Y and sample_weight that is row n of the step, and that of X. */
 static inline size_t sample_row(const Step *step, int n) {
     return step->run->ordered ? step->order[step->first + n] : step->first + n;
+}
+static inline size_t x_row(const Step *step, int n) {
+    return step->run->ordered ? step->x_order[step->first + n] : step->first + n;
 }
 
 /* A tile: `rows` rows of `vectors` vectors. In a panel it is contiguous. */

@@ -10,7 +10,7 @@ static inline void order_sample(local const Run *run, global int *order, uint po
     uint left = position / side, right = position % side, index;
     do index = shuffle_index(&left, &right, key, side);
     while (index >= samples);
-    order[position] = index;
+    put_in_order(run, order, position, index);
 }
 
 /* The sum of the sample weights of step s of an epoch; column 0 of the losses. */

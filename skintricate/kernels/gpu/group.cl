@@ -69,9 +69,12 @@ static inline int log_of(int n, int most) {
     return log;
 }
 
-/* The row of X that is row n of the step. */
+/* The row of Y and sample_weight that is row n of the step, and that of X. */
 static inline size_t sample_row(local const Step *step, int n) {
     return step->run->ordered ? step->order[step->first + n] : step->first + n;
+}
+static inline size_t x_row(local const Step *step, int n) {
+    return step->run->ordered ? step->x_order[step->first + n] : step->first + n;
 }
 
 /* Copies from global to local memory that go on while a work-item does other things: NVIDIA's, from compute capability
@@ -93,7 +96,7 @@ static inline void end_copies(void) { asm volatile("cp.async.commit_group;" ::: 
 
 /* Row n of a stage's input, of so many columns: of X or of a tensor. */
 static inline const global scalar *input_row(local const Step *step, local const Stage *stage, int n, int columns) {
-    return stage->source < 0 ? step->X + sample_row(step, n) * padded(columns)
+    return stage->source < 0 ? step->X + x_row(step, n) * padded(columns)
                              : step->workspace + stage->source + (size_t)n * padded(columns);
 }
 

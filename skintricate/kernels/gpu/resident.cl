@@ -6,17 +6,11 @@
  * wait for each other. All of them run, so a launch ends with any number of groups, also when a device runs them
  * one after another, or shares its cores with other launches. Which group makes a tile changes no result.
  *
- * phases as in cpu/resident.cl: [0, step_begin) open an epoch, [step_begin, epoch_end) make a step, [epoch_end,
- * phase_count) close an epoch. The launch's offset is the first step. seats: counters, LINE integers apart: seats
+ * So many neighbouring groups work at each turn. seats: counters, LINE integers apart, three for each turn: seats
  * taken, seats that count, arrivals at barriers.
  */
 #define SEATING 4096
 #define CLOSED (1 << 30)
-
-/* skintricate/kernels/stage.py writes these rows. */
-typedef struct {
-    int kind, first, end, tiles, chunk, validation;
-} Phase;
 
 /* What was written before is seen by other groups after their next fence; on a CPU caches see to it. */
 static inline void fence_device(void) {
@@ -27,12 +21,13 @@ static inline void fence_device(void) {
 #endif
 }
 
-/* Take a seat; returns its number, or -1 where the count is closed. For one work-item. */
-static inline int take_seat(volatile global int *seats) {
+/* Take one of so many seats; returns its number, or -1 where the count is closed. For one work-item. */
+static inline int take_seat(volatile global int *seats, int groups) {
+    if (groups == 1) return seats[LINE] = 1, 0;
     const int seat = atomic_add(seats, 1);
     if (seat >= CLOSED) return -1;
     if (seat == 0) {
-        for (int look = 0; look < SEATING && *seats < (int)get_num_groups(0); look++);
+        for (int look = 0; look < SEATING && *seats < groups; look++);
         atomic_xchg(seats + LINE, atomic_or(seats, CLOSED));
     } else {
         while (seats[LINE] == 0);
@@ -59,35 +54,41 @@ static inline void run_tile_of_many(local const Step *step, local const Stage *s
     run_tile(step, stage, tile, scratch);
 }
 
-KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, volatile global int *seats, int step_begin, int epoch_end,
-                int phase_count, int capacity, int first_epoch, int step_count) {
+KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *turns, volatile global int *seats,
+                int turn_count, int groups_of_turn) {
+    if (get_group_id(0) >= turn_count * groups_of_turn) return;
+    local Turn turn[1];
     local Stage table[MOST_STAGES];
     local Phase phase_table[MOST_PHASES];
     local int place[2];
     local Step steps[1];
+    COPY_TABLE(turns + get_group_id(0) / groups_of_turn, turn, 1);
+    SYNC_LOCAL;
+    GO_TO_TURN(turn);
+    seats += get_group_id(0) / groups_of_turn * 3 * LINE;
     BEGIN_TABLES;
     SYNC_LOCAL;
     COPY_TABLE(stages, table, runs->stage_count);
-    COPY_TABLE(phases, phase_table, phase_count);
+    COPY_TABLE(phases, phase_table, turn->phase_count);
     if (ITEM == 0) {
         /* One item decides for all: seated groups may have stopped, and say so, while this one begins. */
-        place[0] = control[0] ? -1 : take_seat(seats);
+        place[0] = control[0] ? -1 : take_seat(seats, groups_of_turn);
         place[1] = seats[LINE];
     }
     SYNC;
     const int seat = place[0], groups = place[1];
     if (seat < 0) return;
-    const int first = get_global_id(1);
-    int arrivals = 0, slot = first / runs->steps, epoch_step = first % runs->steps;
+    const int capacity = turn->capacity;
+    int arrivals = 0, slot = turn->first_step / runs->steps, epoch_step = turn->first_step % runs->steps;
     bool goes_on = true;
-    for (int s = 0; s < step_count && goes_on; s++, epoch_step++) {
+    for (int s = 0; s < turn->steps && goes_on; s++, epoch_step++) {
         if (epoch_step == runs->steps) {
             epoch_step = 0;
             slot++;
         }
         const bool ends = epoch_step == runs->steps - 1;
-        const int epoch = first_epoch + slot, phase_end = ends ? phase_count : epoch_end;
-        for (int p = epoch_step == 0 ? 0 : step_begin; p < phase_end; p++) {
+        const int epoch = turn->first_epoch + slot, phase_end = ends ? turn->phase_count : turn->epoch_end;
+        for (int p = epoch_step == 0 ? 0 : turn->step_begin; p < phase_end; p++) {
             local const Phase *phase = phase_table + p;
             /* Made here, since the step's weight is known only after the phase that weighs the steps. */
             const int batch = phase->validation;

@@ -294,7 +294,7 @@ TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     const bool is_x = stage->source < 0, looks_up = is_x && runs->ordered;
     const global float *x = is_x ? step->X + (looks_up ? 0 : (size_t)step->first * padded(inputs))
                                  : step->workspace + stage->source;
-    const global int *order_ = step->order + step->first;
+    const global int *order_ = step->x_order + step->first;
     int rows[TENSOR_LOADS(TENSOR_ROWS)][LOOK_AHEAD], ones_lane[TENSOR_LOADS(TENSOR_ROWS)];
 #pragma unroll
     for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) {
