@@ -80,21 +80,24 @@ class Laboratory:
         resident.choose_groups = choose
         self.plan, schedule = self.trainer._plan, self.trainer._schedule
         self._schedule, self._launch = schedule, schedule._launch
-        self.phases = np.empty(schedule._phases.size // PHASE.itemsize, PHASE)
-        device.read(self.phases.view(np.uint8), schedule._phases)
+        table_, turn, self._tickets = schedule._buffers
+        self.phases = np.empty(table_.size // PHASE.itemsize, PHASE)
+        device.read(self.phases.view(np.uint8), table_)
+        self._turn, self._turns = schedule._turn, turn
         self.step_phases = self.phases[1:-1]  # the order of the samples before, the end of the epoch after
 
     def seconds(self, phases):
         """Return the seconds of a step that is made of these phases, the best of several launches."""
         table_ = self._device.buffer_of(np.ascontiguousarray(phases))
-        kernel, first = self._launch._kernel, self._launch._kernel.num_args - 8
-        kernel.set_arg(first, table_)
-        for index, number in ((2, 0), (3, len(phases)), (4, len(phases))):
-            kernel.set_arg(first + index, np.int32(number))
+        kernel = self._launch._kernel
+        kernel.set_arg(kernel.num_args - 5, table_)
+        self._turn["step_begin"], self._turn["first_step"] = 0, 0
+        self._turn["epoch_end"] = self._turn["phase_count"] = len(phases)
         steps, best = 1, np.inf
         for _ in range(self._repeats + 8):
-            self._device.write(self._schedule._tickets, self._schedule._counters)
-            self._launch.set_last_arguments(0, steps)
+            self._turn["steps"] = steps
+            self._device.write(self._turns, self._turn)
+            self._device.write(self._tickets, self._schedule._counters)
             self._device.queue.finish()
             started = time.perf_counter()
             self._launch(self._device.queue, 0)

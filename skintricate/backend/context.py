@@ -9,6 +9,8 @@ import os
 import threading
 import time
 
+import numpy as np
+
 from skintricate.backend.devices import resolve
 from skintricate.backend.memory import Budget
 from skintricate.backend.programs import build_program
@@ -131,6 +133,13 @@ class Device:
             return self.cl.Buffer(self.context, self.cl.mem_flags.READ_WRITE, max(int(n_bytes), 16))
         except self.cl.Error as error:
             raise DeviceError(f"{self.info} could not allocate {n_bytes} bytes: {error}") from error
+
+    def zeros(self, n_bytes):
+        """Return a new buffer of at least so many zeros, which the queue fills."""
+        n_bytes = max(-(-int(n_bytes) // 16) * 16, 16)
+        buffer = self.buffer(n_bytes)
+        self.cl.enqueue_fill_buffer(self.queue, buffer, np.zeros(1, np.int32), 0, n_bytes)
+        return buffer
 
     def buffer_of(self, array):
         """Return a new buffer with the contents of a contiguous host array."""

@@ -4,7 +4,7 @@ A tile is what a work-group makes of a stage. On a CPU that is one work-item wit
 a GPU many that share local memory (``GroupTile``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skintricate.exceptions import DeviceError
 from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WEIGHTS_OF_A_TILE, Layout
@@ -78,6 +78,10 @@ class Tile:
     def layout(self):
         """The layout of matrices that this tile walks."""
         return Layout(self.width, self.width * self.columns)
+
+    def for_many(self, n_networks):
+        """Return the tile that cuts stages for one of so many networks at once."""
+        return self
 
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
@@ -194,6 +198,10 @@ class GroupTile:
     def layout(self):
         """Matrices lie by rows: a panel is wider than any of them."""
         return Layout(self.width, self.width << 24)
+
+    def for_many(self, n_networks):
+        """Return the tile that cuts stages for one of so many networks at once: each has its share of the units."""
+        return replace(self, units=max(1, self.units // n_networks))
 
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""

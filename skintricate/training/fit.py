@@ -1,6 +1,7 @@
 """The training loop: epochs until one of the reasons to stop."""
 
 import contextlib
+import functools
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -97,7 +98,12 @@ def fit_network(device, dtype, network, state, data, options):
         If the loss of an epoch, or a weight at the end, is not finite.
     """
     with device_errors(device):
-        trainer = make_trainer(device, dtype, network, state, data, options)
+        return train(make_trainer(device, dtype, network, state, data, options), network, state, data, options)
+
+
+def train(trainer, network, state, data, options):
+    """Train a network with a trainer; see ``fit_network``."""
+    with device_errors(trainer.device):
         loop = _Loop(trainer, network, state, data, options)
         with contextlib.ExitStack() as begun:
             for callback in options.callbacks:
@@ -120,14 +126,7 @@ class _Loop:
         self._trainer, self._state, self._data, self._options = trainer, state, data, options
         self.history = History()
         self._has_classes = options.has_classes(data)
-        self._forward = Forward(
-            trainer.device,
-            trainer.dtype.name,
-            network,
-            data.n_features,
-            parameters=trainer.parameters,
-            precision=options.precision,
-        )
+        self._network = network
         self._started = time.perf_counter()
         self._best_score, self._without_improvement = -np.inf, 0
 
@@ -211,6 +210,19 @@ class _Loop:
     def _weights(self):
         """Return the state as of now, which later epochs do not change."""
         return _check_weights(self._trainer.read_state()).copy()
+
+    @functools.cached_property
+    def _forward(self):
+        """The forward pass with the weights that are trained."""
+        trainer, precision = self._trainer, self._options.precision
+        return Forward(
+            trainer.device,
+            trainer.dtype.name,
+            self._network,
+            self._data.n_features,
+            parameters=trainer.parameters,
+            precision=precision,
+        )
 
     def _predict(self, X):
         """Return the outputs of the network as it is now."""

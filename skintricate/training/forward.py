@@ -17,6 +17,27 @@ SLICE_BYTES = 8 * 2**20
 SLICE_BYTES_OVERLAPPED = 128 * 2**20
 
 
+def slice_rows(n, most):
+    """Return how many of ``n`` rows to take at once: a power of two, so that few passes are ever made."""
+    return max(SMALL_BATCH, min(2 ** (n - 1).bit_length(), most))
+
+
+def most_rows(device, program, network, n_features):
+    """Return the rows of the largest slice of a prediction, a power of two."""
+    plan, itemsize = Lowering(network, n_features, SMALL_BATCH, program).run(), program.itemsize
+    row_bytes = (program.tile.x_columns(n_features) + plan.workspace_size // SMALL_BATCH + 1) * itemsize
+    budget = device.budget
+    budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
+    n_bytes, passes = (SLICE_BYTES_OVERLAPPED, 2) if overlaps(device) else (SLICE_BYTES, 1)
+    rows = min(max(n_bytes, 256 * row_bytes), budget.largest // (2 * passes)) // row_bytes
+    return 2 ** (int(rows).bit_length() - 1)
+
+
+def overlaps(device):
+    """Say whether a slice's rows go to the device while it works on those before; a CPU has them already."""
+    return not device.is_cpu
+
+
 class Forward:
     """The forward pass of a network on a device; several threads may use it.
 
@@ -73,9 +94,9 @@ class Forward:
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
             n, begun = X.shape[0], []
-            capacity = self._slice_rows(n)
+            capacity = slice_rows(n, self._most_rows)
             passes = [self._pass(capacity, fused, is_second=False)]
-            if self._overlaps and n > capacity:
+            if overlaps(self.device) and n > capacity:
                 passes.append(self._pass(capacity, fused, is_second=True))
             results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(passes[0].plan)]
             try:
@@ -94,11 +115,6 @@ class Forward:
                 raise
             return results
 
-    @property
-    def _overlaps(self):
-        """Whether a slice's rows go to the device while it works on those before; a CPU has them already."""
-        return not self.device.is_cpu
-
     def _pass(self, capacity, fused, is_second):
         """Return a pass for slices of so many rows, made on first use; a second one has a queue of its own."""
         key = capacity, fused, is_second
@@ -107,22 +123,10 @@ class Forward:
             self._passes[key] = cls(self.device, self._program, self._lower(capacity, fused), self)
         return self._passes[key]
 
-    def _slice_rows(self, n):
-        """Return how many rows to take at once: a power of two, so that few passes are ever made."""
-        return max(SMALL_BATCH, min(2 ** (n - 1).bit_length(), self._most_rows))
-
     @functools.cached_property
     def _most_rows(self):
-        """The rows of the largest slice, a power of two."""
-        plan = self._lower(SMALL_BATCH)
-        row_bytes = (
-            self._program.tile.x_columns(self.n_features) + plan.workspace_size // SMALL_BATCH + 1
-        ) * self.dtype.itemsize
-        budget = self.device.budget
-        budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
-        n_bytes, passes = (SLICE_BYTES_OVERLAPPED, 2) if self._overlaps else (SLICE_BYTES, 1)
-        rows = min(max(n_bytes, 256 * row_bytes), budget.largest // (2 * passes)) // row_bytes
-        return 2 ** (int(rows).bit_length() - 1)
+        """The rows of the largest slice."""
+        return most_rows(self.device, self._program, self._network, self.n_features)
 
     def _lower(self, batch_size, fused=True):
         """Return the plan of the forward pass alone."""

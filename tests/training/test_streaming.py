@@ -9,7 +9,7 @@ from skintricate import Model
 from skintricate.exceptions import DeviceMemoryError
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.optimizers import Adam, ExponentialRate
-from skintricate.training import Forward, streamed
+from skintricate.training import forward, streamed
 
 # 62 batches of 32 samples, the last of five: slices end unevenly.
 N, I = 61 * 32 + 5, 20  # noqa: E741
@@ -117,7 +117,7 @@ def test_a_slice_without_any_weight(device, monkeypatch, slices):
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("overlaps", [False, True])
 def test_prediction_in_slices(sparse, overlaps, device, monkeypatch):
-    monkeypatch.setattr(Forward, "_overlaps", overlaps)
+    monkeypatch.setattr(forward, "overlaps", lambda _: overlaps)
     network = [Dense(9), TanH(), Dense(3), SoftMax()]
     weights = random_weights(network, I)
     whole = model_with(network, weights, device, "float32")

@@ -1,0 +1,119 @@
+"""Networks that train or predict together: each by one work-group, or a few, in the same launches."""
+
+import time
+
+import numpy as np
+
+from skintricate.backend.launch import Launcher
+from skintricate.kernels import LINE
+from skintricate.kernels.stage import PLACES
+from skintricate.training.interrupts import PATIENCE
+from skintricate.training.pool import Pool
+from skintricate.training.resident import CAUTION, COSTS, choose_groups, seconds_of_step
+
+# Turns that a launch gives each compute unit of a CPU, so that all of them end at about the same time.
+TURNS_PER_UNIT = 16
+
+
+class Cohort:
+    """Members whose steps are taken together.
+
+    Parameters
+    ----------
+    device : Device
+    program : Program
+    dtype : dtype
+    rows : SharedRows
+        They hold the rows of all members.
+    members : list of TrainedMember or PredictingMember
+    """
+
+    def __init__(self, device, program, dtype, rows, members):
+        self._device, self._program, self.members = device, program, members
+        self._family = program.tile.family
+        self._units = device.handle.max_compute_units
+        self._correction = CAUTION
+        self.pool = Pool(device, dtype)
+        for member in members:
+            member.lay_out(self.pool, rows)
+        self._rows = rows
+        self._kernel = None
+
+    def begin(self):
+        """Bring everything to the device."""
+        self.pool.allocate(self._rows.buffer)
+        self._kernel = self._program.borrow("resident")
+        for index, name in enumerate(PLACES):
+            self._kernel.set_arg(index, self.pool.buffers[name])
+
+    def end(self):
+        """Give back what others may use."""
+        if self._kernel is not None:
+            self._program.give_back([("resident", self._kernel)])
+            self._kernel = None
+
+    def take_steps(self, interrupts):
+        """Let all members take the steps they have left, longest first, in launches of about ``PATIENCE`` seconds."""
+        active = [member for member in self.members if member.steps_left]
+        while active:
+            if interrupts.pressed:
+                raise KeyboardInterrupt
+            groups = self._groups(active)
+            for some, steps in self._slices(active, groups):
+                self._launch(some, steps, groups)
+            active = [member for member in active if member.steps_left]
+
+    def _groups(self, active):
+        """Return how many work-groups each member has."""
+        if self._family == "cpu":
+            return 1
+        longest = max(active, key=lambda member: member.steps_left)
+        return choose_groups(longest.plan, COSTS[self._family], max(1, self._units // len(active)))
+
+    def _slices(self, active, groups):
+        """Yield members with how many steps they take in one launch."""
+        costs = {member: seconds_of_step(member.plan, COSTS[self._family], groups) for member in active}
+        ordered = sorted(active, key=lambda member: -costs[member] * member.steps_left)
+        while ordered:
+            some, total = [], 0.0
+            while ordered and (not some or self._seconds(total + costs[ordered[0]], groups) <= PATIENCE):
+                total += costs[ordered[0]]
+                some.append(ordered.pop(0))
+            expected = max(self._seconds(total, groups), self._correction * max(costs[member] for member in some))
+            yield some, min(max(1, int(PATIENCE / expected)), some[0].most_steps)
+
+    def _seconds(self, cost, groups):
+        """Return the seconds that a step of members with this sum of costs is expected to take."""
+        return self._correction * cost * groups / self._units
+
+    def _launch(self, members, steps, groups):
+        """Let members take so many steps, or those they have left, and look which of them have stopped."""
+        device, turns = self._device, self._turns(members, steps)
+        cost = sum(seconds_of_step(m.plan, COSTS[self._family], groups) * min(steps, m.steps_left) for m in members)
+        started = time.perf_counter()
+        counters = np.zeros(3 * LINE * (1 + len(turns)), np.int32)
+        table, tickets = device.buffer_of(turns), device.buffer_of(counters)
+        for index, argument in enumerate((table, tickets, np.int32(len(turns)), np.int32(groups)), len(PLACES)):
+            self._kernel.set_arg(index, argument)
+        n_groups = len(turns) * groups if self._family == "gpu" else min(self._units, len(turns))
+        Launcher(device, self._kernel, n_groups)(device.queue, 0)
+        control = self.pool.read("control")
+        self._correction = (time.perf_counter() - started) / (cost * groups / self._units)
+        for member in members:
+            member.took(min(steps, member.steps_left), control, self.pool)
+
+    def _turns(self, members, steps):
+        """Return the table of turns; those of a CPU are short, so that all work-groups end at about the same time."""
+        parts = 1
+        if self._family == "cpu":
+            parts = max(1, min(steps, -(-TURNS_PER_UNIT * self._units // len(members))))
+        length, turns, last = -(-steps // parts), [], {}
+        for begin in range(0, steps, length):
+            for member in members:
+                count = min(length, member.steps_left - begin)
+                if count > 0:
+                    turn = member.turn(begin, count)
+                    turn["after"] = last.get(member, -1)
+                    last[member] = len(turns)
+                    turns.append(turn)
+        return np.array(turns)

@@ -1,0 +1,246 @@
+"""A network of a cohort: what it is lowered to, where it lies, and what became of it."""
+
+import numpy as np
+
+from skintricate.kernels import RUN
+from skintricate.training.contents import Contents
+from skintricate.training.forward import slice_rows
+from skintricate.training.lowering import Lowering
+from skintricate.training.phases import Phases
+from skintricate.training.trainer import capacity_of
+
+# Rows with which a network predicts at once, at most.
+LARGEST_BATCH = 4096
+
+
+class Member:
+    """What all members have: steps to take.
+
+    Attributes
+    ----------
+    plan : Plan
+    steps_left : int
+        Of the run that it is in.
+    """
+
+    def __init__(self, plan):
+        self.plan, self.steps_left = plan, 0
+        self._taken, self._places, self._phases, self._capacity, self._epoch = 0, {}, None, 1, 0
+
+    def turn(self, begin, steps):
+        """Return the row of the table of turns for steps that begin after so many more."""
+        turn = self._turn.copy()
+        turn["first_epoch"], turn["first_step"], turn["steps"] = self._epoch, self._taken + begin, steps
+        return turn
+
+    def _place(self, pool, runs, parameters):
+        """Let the pool hold what every member has."""
+        self._places["parameters"] = pool.add("parameters", self.plan.parameter_size, parameters)
+        self._places["workspace"] = pool.add("workspace", self.plan.workspace_size)
+        self._places["control"] = pool.add("control", 4)
+        self._places["run"] = pool.add("run", len(runs), runs)
+        self._places["stages"] = pool.add_equal("stages", self.plan.stages)
+        self._places["phases"] = pool.add_equal("phases", self._phases.table)
+        self._turn = self._phases.turn(self._places, self._capacity)
+
+
+class TrainedMember(Member):
+    """A network in training. To the loop it is a trainer whose epochs are done.
+
+    Parameters
+    ----------
+    request : FitRequest
+    program : Program
+    tile : Tile or GroupTile
+        Cuts the stages.
+    """
+
+    waits_each_epoch, parameters = False, None
+    # Of a launch: all that there is time for.
+    most_steps = 2**31 - 1
+
+    def __init__(self, request, program, tile):
+        data, options = request.data, request.options
+        self.device, self.dtype = request.device, np.dtype(request.dtype)
+        self.validation, self._data, self._options = options.validation, data, options
+        halting = ()
+        if options.halting_condition is not None:
+            halting = options.halting_condition.on_device(options.has_classes(data), self.dtype)
+        self.halts = bool(halting)
+        batch_size = min(options.batch_size, len(data))
+        lowering = Lowering(
+            request.network,
+            data.n_features,
+            batch_size,
+            program,
+            options.loss,
+            options.optimizer,
+            options.alpha,
+            validation=options.validation,
+            tile=tile,
+        )
+        super().__init__(lowering.run())
+        self._steps = -(-len(data) // batch_size)
+        self._capacity = capacity_of(options, self._steps)
+        self._state = request.state
+        self.contents = Contents(
+            program, self.plan, self.dtype, self._state, data, options, self._steps, self._capacity,
+            options.validation, halting,
+        )  # fmt: skip
+        self._shuffles = options.shuffle and self._steps > 1
+        keeps_best = options.early_stopping and options.validation is not None
+        self._phases = Phases.of_training(
+            self.plan, tile, 1, self._steps, len(data), self._shuffles, self.contents.weighted[0], keeps_best
+        )
+        self._epochs_done, self._results = 0, []
+
+    @property
+    def n_features(self):
+        """Columns of X."""
+        return self._data.n_features
+
+    @property
+    def matrices(self):
+        """Every X that it reads."""
+        return [part.X for part in self.contents.parts if part is not None]
+
+    @property
+    def n_bytes(self):
+        """Bytes on the device, at most, the rows of X left out."""
+        n_rows = sum(len(part) for part in self.contents.parts if part is not None)
+        numbers = sum(self.contents.sizes.values()) + n_rows * (self._data.Y.shape[1] + 1)
+        return numbers * self.dtype.itemsize + 3 * 4 * n_rows
+
+    def lay_out(self, pool, rows):
+        """Let the pool hold everything but X."""
+        contents, parts = self.contents, [part for part in self.contents.parts if part is not None]
+        sizes = contents.sizes
+        Y = np.concatenate([np.asarray(part.Y, self.dtype) for part in parts])
+        self._places["Y"] = pool.add_equal("Y", Y)
+        if any(contents.weighted):
+            weights = [np.ones(len(p)) if p.sample_weight is None else p.sample_weight for p in parts]
+            self._places["sample_weight"] = pool.add_equal("sample_weight", np.concatenate(weights).astype(self.dtype))
+        places = np.concatenate([rows.places(part.X) for part in parts])
+        # The order of the samples, of their rows of X, and those rows before they are put in order.
+        order = np.concatenate([np.arange(len(places), dtype=np.int32), places, places])
+        self._places["order"] = pool.add("order", order.size, order)
+        self._places["scalars"] = pool.add("scalars", sizes["scalars"])
+        self._places["constants"] = pool.add_equal("constants", contents.constants())
+        self._places["losses"] = pool.add("losses", sizes["losses"])
+        self._places["history"] = pool.add("history", sizes["history"], contents.history_head())
+        self._place(pool, self._runs(), contents.parameters())
+
+    def _runs(self):
+        """Return what stays the same during a run of epochs."""
+        return self.contents.runs(len(self._data), self._steps, True, decides=True, shared_rows=True)
+
+    @property
+    def goes_on(self):
+        """Whether it has epochs to train."""
+        return not (self._results and self._results[-1][1]) and self._epochs_done < self._options.max_iter
+
+    def begin_run(self):
+        """Begin the next epochs; return what to write of scalars and of the run, each ``(place, array)``."""
+        epochs = min(self._capacity, self._options.max_iter - self._epochs_done)
+        self._taken, self._epoch = 0, self._state.epoch
+        self.steps_left = epochs * self._steps
+        scalars = self.contents.scalars(self.steps_left, self._epoch, self._steps)
+        return (self._places["scalars"], scalars), (self._places["run"], self._runs())
+
+    def took(self, steps, control, pool):
+        """Take note of steps taken; they are over where the device has stopped."""
+        self._taken += steps
+        self.steps_left -= steps
+        self._control = control[self._places["control"] :][:4]
+        if self._control[0]:
+            self.steps_left = 0
+
+    def end_run(self, history):
+        """Take the results of the epochs out of the pool's history."""
+        done = int(self._control[1]) - self._epochs_done
+        self._epochs_done += done
+        self._state.epoch += done
+        self._state.step += done * self._steps
+        own = history[self._places["history"] :][: self.contents.sizes["history"]]
+        self._results.append((self.contents.results(own, done, self._steps), int(self._control[0])))
+
+    def end(self, parameters):
+        """Take the weights out of the pool's parameters."""
+        own, count = parameters[self._places["parameters"] :], self.plan.parameter_count
+        self._parameters = own[: count * (1 + self.contents.n_states)].copy()
+        self._best = own[self.plan.best :][:count].copy() if self.validation and self._epochs_done else None
+
+    # What the training loop calls.
+
+    def run(self, epochs):
+        """Return the next results and why they are the last, or 0; see ``ResidentTrainer.run``."""
+        return self._results.pop(0)
+
+    def read_state(self, best=False):
+        """Return the state with its trained arrays."""
+        if best and self._best is not None:
+            self._parameters[: self.plan.parameter_count] = self._best
+        return self.contents.take_state(self._parameters)
+
+
+class PredictingMember(Member):
+    """A network that predicts, a batch of rows in a launch.
+
+    Parameters
+    ----------
+    request : PredictRequest
+    program : Program
+    """
+
+    most_steps = 1
+
+    def __init__(self, request, program):
+        batch_size = slice_rows(len(request.X), LARGEST_BATCH)
+        super().__init__(Lowering(request.network, request.n_features, batch_size, program).run())
+        self._state, self._X, self._layout = request.state, request.X, program.tile.layout
+        self.dtype = np.dtype(request.dtype)
+        self._phases = Phases.of_prediction(self.plan)
+        self.outputs = np.empty((len(self._X), self.plan.output.columns), self.dtype)
+        self.steps_left = -(-len(self._X) // batch_size)
+
+    @property
+    def n_features(self):
+        """Columns of X."""
+        return self._X.shape[1]
+
+    @property
+    def matrices(self):
+        """Every X that it reads."""
+        return [self._X]
+
+    @property
+    def n_bytes(self):
+        """Bytes on the device, the rows of X left out."""
+        return (self.plan.parameter_size + self.plan.workspace_size) * self.dtype.itemsize + 4 * len(self._X)
+
+    def lay_out(self, pool, rows):
+        """Let the pool hold everything but X."""
+        runs = np.zeros(2, RUN)
+        for name, value in {
+            "samples": len(self._X),
+            "batch_size": self.plan.batch_size,
+            "steps": self.steps_left,
+            "ordered": 1,
+            "block_rows": self.plan.block_rows,
+            "stage_count": len(self.plan.stages),
+            "partials": 2,
+        }.items():
+            runs[name] = value
+        self._places["order"] = pool.add_equal("order", rows.places(self._X))
+        self._places["constants"] = pool.add_equal("constants", np.array(self.plan.constants or [0.0], self.dtype))
+        self._place(pool, runs, self._state.pack(self.plan, self._layout, 0, self.dtype))
+
+    def took(self, steps, control, pool):
+        """Take the outputs of a batch of rows out of the workspace."""
+        batch_size, output = self.plan.batch_size, self.plan.output
+        part = self.outputs[self._taken * batch_size :][:batch_size]
+        self._taken += steps
+        self.steps_left -= steps
+        flat = np.empty(batch_size * self._layout.padded(output.columns), self.dtype)
+        pool.read_part("workspace", flat, self._places["workspace"] + output.offset)
+        part[...] = self._layout.unpack(flat, batch_size, output.columns)[: len(part)]

@@ -1,0 +1,95 @@
+"""Rows of X that many networks share: each distinct row lies on the device once, in whatever folds it comes."""
+
+import weakref
+
+import numpy as np
+
+from skintricate.training.data import dense_rows, row_buffer, write_rows
+
+# Rows that are converted and copied at once.
+UPLOAD_BYTES = 64 * 2**20
+
+
+class SharedRows:
+    """The distinct rows of every X that was asked for, on a device.
+
+    Rows are equal where all their bits are. A hash of 64 bits finds them, a comparison makes sure.
+
+    Parameters
+    ----------
+    device : Device
+    dtype : dtype
+    n_features : int
+    x_columns : int
+        Columns of a row on the device, padding included.
+    """
+
+    def __init__(self, device, dtype, n_features, x_columns):
+        self._device, self._dtype, self._columns = device, np.dtype(dtype), x_columns
+        factors = np.random.default_rng(0).integers(2**63, size=n_features, dtype=np.uint64)
+        self._factors = factors | np.uint64(1)
+        self._rows = np.empty((0, n_features), self._dtype)
+        self._hashes, self._places = np.empty(0, np.uint64), np.empty(0, np.int32)
+        self._buffer, self._capacity, self._written = None, 0, 0
+        self._known = {}
+
+    @property
+    def buffer(self):
+        """The device's buffer of all rows so far."""
+        n_rows = len(self._rows)
+        if n_rows > self._capacity:
+            self._capacity = n_rows + n_rows // 4
+            self._buffer = row_buffer(self._device, self._capacity, self._columns, self._dtype)
+            self._written = 0
+        step = max(1, UPLOAD_BYTES // (self._columns * self._dtype.itemsize))
+        for begin in range(self._written, n_rows, step):
+            rows = dense_rows(self._rows, slice(begin, min(begin + step, n_rows)), self._dtype, self._columns)
+            write_rows(self._device, self._buffer, rows, begin * self._columns * self._dtype.itemsize)
+        self._written = n_rows
+        return self._buffer
+
+    def n_bytes(self, n_more):
+        """Return the bytes that the device needs for the rows so far and so many more."""
+        return (len(self._rows) + n_more) * 5 // 4 * self._columns * self._dtype.itemsize
+
+    def places(self, X):
+        """Return where the rows of a matrix lie, an array of shape ``(N,)`` and dtype int32; new ones are added."""
+        known = self._known.get(id(X))
+        if known is not None and known[0]() is X:
+            return known[1]
+        places = self._look_up(np.ascontiguousarray(X, self._dtype))
+        self._known[id(X)] = weakref.ref(X), places
+        return places
+
+    def _look_up(self, X):
+        """Return the places of the rows of a contiguous matrix, adding those that are new."""
+        hashes, first, inverse = np.unique(self._hash(X), return_index=True, return_inverse=True)
+        found = np.searchsorted(self._hashes, hashes)
+        found[found == len(self._hashes)] = 0
+        if len(self._hashes):
+            is_new, places = self._hashes[found] != hashes, self._places[found]
+        else:
+            is_new, places = np.ones(len(hashes), bool), np.zeros(len(hashes), np.int32)
+        places[is_new] = len(self._rows) + np.arange(np.count_nonzero(is_new), dtype=np.int32)
+        self._rows = np.concatenate([self._rows, X[first[is_new]]])
+        hashes = np.concatenate([self._hashes, hashes[is_new]])
+        by_hash = np.argsort(hashes)
+        self._hashes, self._places = hashes[by_hash], np.concatenate([self._places, places[is_new]])[by_hash]
+        result = places[inverse.ravel()].astype(np.int32)
+        other = (_bits(self._rows[result]) != _bits(X)).any(axis=1)
+        if other.any():  # different rows of one hash: these lie by themselves
+            result[other] = len(self._rows) + np.arange(np.count_nonzero(other), dtype=np.int32)
+            self._rows = np.concatenate([self._rows, X[other]])
+        return result
+
+    def _hash(self, X):
+        """Return a hash of 64 bits for each row."""
+        hashes = np.zeros(len(X), np.uint64)
+        for bits, factor in zip(_bits(X).T, self._factors):
+            hashes += bits * factor
+        return hashes
+
+
+def _bits(X):
+    """Return the bits of floats as unsigned integers."""
+    return X.view(np.uint32 if X.dtype.itemsize == 4 else np.uint64)

@@ -1,0 +1,209 @@
+"""Many networks at once: trained in the same launches, and asked for predictions in the same launches."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from skintricate.backend.launch import device_errors
+from skintricate.training import resident
+from skintricate.training.cohort import Cohort
+from skintricate.training.data import Data
+from skintricate.training.interrupts import Interrupts
+from skintricate.training.members import PredictingMember, TrainedMember
+from skintricate.training.shared_rows import SharedRows
+from skintricate.training.state import NetworkState
+from skintricate.training.vocabulary import program_for
+
+log = logging.getLogger("skintricate")
+
+
+@dataclass
+class FitRequest:
+    """What ``fit_network`` was asked for."""
+
+    device: object
+    dtype: str
+    network: list
+    state: NetworkState
+    data: Data
+    options: object
+
+
+@dataclass
+class PredictRequest:
+    """The outputs of the last layer for the rows of ``X`` are wanted."""
+
+    device: object
+    dtype: str
+    network: list
+    n_features: int
+    state: NetworkState
+    X: object
+    precision: str = "highest"
+
+
+class Together:
+    """Trains many networks, and predicts with many; keeps on the device what they share from call to call."""
+
+    def __init__(self):
+        self._rows = {}
+
+    def fit(self, requests):
+        """Train networks.
+
+        Parameters
+        ----------
+        requests : list of FitRequest
+
+        Returns
+        -------
+        outcomes : list
+            For each request a trainer whose epochs are done, an exception, or None where it cannot share launches.
+        """
+        return self._run(requests, self._member_to_train, _train)
+
+    def predict(self, requests):
+        """Predict.
+
+        Parameters
+        ----------
+        requests : list of PredictRequest
+
+        Returns
+        -------
+        outcomes : list
+            For each request an ndarray of outputs, an exception, or None where it cannot share launches.
+        """
+        outcomes = self._run(requests, self._member_to_predict, _predict)
+        return [m.outputs if isinstance(m, PredictingMember) else m for m in outcomes]
+
+    def _run(self, requests, make_member, run):
+        """Make the members, let those that can share launches run, and return the outcome of every request."""
+        outcomes, lots = [None] * len(requests), {}
+        for number, request in enumerate(requests):
+            try:
+                with device_errors(request.device):
+                    program, member = make_member(request, len(requests))
+            except _Apart as reason:
+                log.info("%s by itself: %s.", "A network trains" if run is _train else "A network predicts", reason)
+            except Exception as error:
+                outcomes[number] = error
+            else:
+                key = request.device, program, request.dtype, member.n_features
+                lots.setdefault(key, []).append((number, member))
+        for key, lot in lots.items():
+            self._run_lot(key, lot, run, outcomes)
+        return outcomes
+
+    def _run_lot(self, key, lot, run, outcomes):
+        """Run members that are alike in device, program, float type and features, as many at once as fit."""
+        device, program, dtype, n_features = key
+        if not are_worth_a_launch(device, len(lot)):
+            log.info("%d networks run one by one: fewer than the device has cores.", len(lot))
+            return
+        rows_key = device, np.dtype(dtype), n_features
+        if rows_key not in self._rows:
+            self._rows[rows_key] = SharedRows(device, dtype, n_features, program.tile.x_columns(n_features))
+        rows = self._rows[rows_key]
+        try:
+            with device_errors(device), Interrupts() as interrupts:
+                for some in self._that_fit(device, rows, lot):
+                    cohort = Cohort(device, program, dtype, rows, [member for _, member in some])
+                    try:
+                        run(cohort, interrupts)
+                    finally:
+                        cohort.end()
+                    for number, member in some:
+                        outcomes[number] = member
+        except Exception as error:
+            for number, _ in lot:
+                outcomes[number] = outcomes[number] or error
+
+    def _that_fit(self, device, rows, lot):
+        """Yield the members that fit into the device's memory together; what does not fit at all is left."""
+        n_rows = sum({id(X): len(X) for _, member in lot for X in member.matrices}.values())
+        budget, n_bytes, some = device.budget, 0, []
+        room = min(budget.total - rows.n_bytes(n_rows), budget.largest)
+        if rows.n_bytes(n_rows) > budget.largest:
+            log.info("%d networks run one by one: their rows do not fit into the device's memory together.", len(lot))
+            return
+        for number, member in lot:
+            if member.n_bytes > room:
+                log.info("A network runs by itself: it needs %d bytes, and %d are left.", member.n_bytes, room)
+                continue
+            if n_bytes + member.n_bytes > room:
+                yield some
+                n_bytes, some = 0, []
+            some.append((number, member))
+            n_bytes += member.n_bytes
+        if some:
+            yield some
+
+    def _member_to_train(self, request, n_requests):
+        """Return the program and the member of a request, or raise ``_Apart``."""
+        options, data = request.options, request.data
+        if options.callbacks or options.metrics:
+            raise _Apart("callbacks or metrics look at it after every epoch")
+        if options.validation is not None and options.validation.linear_terms is None:
+            raise _Apart("its validation score is counted by the host")
+        halting = options.halting_condition
+        if halting is not None and not halting.on_device(options.has_classes(data), request.dtype):
+            raise _Apart("its halting condition is asked by the host")
+        _require_dense(data.X)
+        program = program_for(
+            request.device, request.dtype, request.network, options.loss, options.optimizer, options.precision
+        )
+        tile = program.tile.for_many(n_requests)
+        return program, _that_suits(request, program, TrainedMember(request, program, tile))
+
+    def _member_to_predict(self, request, n_requests):
+        """Return the program and the member of a request, or raise ``_Apart``."""
+        _require_dense(request.X)
+        program = program_for(request.device, request.dtype, request.network, precision=request.precision)
+        return program, _that_suits(request, program, PredictingMember(request, program))
+
+
+def are_worth_a_launch(device, n_networks):
+    """Say whether so many networks fill a device: on a CPU each has one core."""
+    return not device.is_cpu or n_networks >= device.handle.max_compute_units
+
+
+class _Apart(Exception):
+    """Why a network cannot share launches."""
+
+
+def _require_dense(X):
+    """Raise ``_Apart`` for a sparse matrix."""
+    if not isinstance(X, np.ndarray):
+        raise _Apart("X is sparse")
+
+
+def _that_suits(request, program, member):
+    """Return the member, or raise ``_Apart`` where a launch cannot take its plan."""
+    if not resident.suits(request.device, member.plan, program.tile.family):
+        raise _Apart("its products are large enough for launches of their own, or its layers are too many")
+    return member
+
+
+def _train(cohort, interrupts):
+    """Train the members of a cohort to their ends."""
+    cohort.begin()
+    pool = cohort.pool
+    while active := [member for member in cohort.members if member.goes_on]:
+        scalars, runs = zip(*(member.begin_run() for member in active))
+        pool.write("scalars", scalars)
+        pool.write("run", runs)
+        cohort.take_steps(interrupts)
+        history = pool.read("history")
+        for member in active:
+            member.end_run(history)
+    parameters = pool.read("parameters")
+    for member in cohort.members:
+        member.end(parameters)
+
+
+def _predict(cohort, interrupts):
+    """Let the members of a cohort predict all their rows."""
+    cohort.begin()
+    cohort.take_steps(interrupts)
