@@ -13,6 +13,7 @@ ROOT = Path(skintricate.__file__).parent
 # From the top down: a module may import from its own part and from parts below.
 LEVELS = [
     {"__main__", ""},
+    {"model_selection"},
     {"estimators"},
     {"model", "names", "metrics", "serialization"},
     {"training"},

@@ -35,7 +35,7 @@ class Budget:
         """Count the budget of a pyopencl device."""
         total = int(device.global_mem_size * SHARE_OF_MEMORY)
         if is_cpu:
-            total = min(total, int(_free_host_memory() * SHARE_OF_MEMORY))
+            total = min(total, int(free_host_memory() * SHARE_OF_MEMORY))
         limit = os.environ.get("SKINTRICATE_MEMORY_LIMIT")
         if limit:
             total = min(total, parse_bytes(limit))
@@ -71,7 +71,7 @@ def format_bytes(n_bytes):
     return f"{n_bytes / 2 ** (10 * unit):.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
-def _free_host_memory():
+def free_host_memory():
     """Return the bytes of host memory that can still be had, in this container too."""
     return min(_free_in_machine(), _free_in_container())
 

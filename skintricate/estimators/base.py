@@ -19,6 +19,7 @@ from skintricate.model import Model, check_dtype, check_options, progress_callba
 from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
 from skintricate.training.data import Data
+from skintricate.training.rendezvous import shared
 from skintricate.training.validation import Validation
 
 LARGEST_SEED = 2**31 - 1
@@ -299,7 +300,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             y_numeric=self._y_is_numeric,
             reset=reset,
         )
-        return X, _dense(y), self._check_weight(sample_weight, X.shape[0], "sample_weight")
+        return shared(X), shared(_dense(y)), self._check_weight(sample_weight, X.shape[0], "sample_weight")
 
     def _check_weight(self, weight, n_samples, name):
         """Return validated sample weights, or None."""
@@ -477,7 +478,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         if not self._is_plainly_valid(X):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(self.model_.dtype), reset=False)
-        return self.model_.predict(X)
+        return self.model_.predict(shared(X))
 
     def _is_plainly_valid(self, X):
         """Say whether scikit-learn's validation would return X itself: it takes longer than a small prediction."""

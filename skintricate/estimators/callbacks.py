@@ -16,9 +16,7 @@ except ImportError:  # scikit-learn before 1.9
 
 def open_context(estimator, max_iter):
     """Return the callback context of a fit, or None where nobody listens."""
-    if not hasattr(CallbackSupportMixin, "set_callbacks"):
-        return None
-    if not (getattr(estimator, "_skl_callbacks", None) or hasattr(estimator, "_parent_callback_ctx")):
+    if not getattr(estimator, "_skl_callbacks", None):
         return None
     return estimator._init_callback_context(max_subtasks=max_iter)
 

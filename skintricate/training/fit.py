@@ -14,6 +14,7 @@ from skintricate.training.forward import Forward
 from skintricate.training.history import History
 from skintricate.training.interrupts import Interrupts
 from skintricate.training.planning import make_trainer
+from skintricate.training.requests import FitRequest, ask
 from skintricate.training.trainer import HALTED, INTERRUPTED
 from skintricate.training.validation import Validation
 
@@ -97,8 +98,11 @@ def fit_network(device, dtype, network, state, data, options):
     DivergenceError
         If the loss of an epoch, or a weight at the end, is not finite.
     """
-    with device_errors(device):
-        return train(make_trainer(device, dtype, network, state, data, options), network, state, data, options)
+    trainer = ask(FitRequest(device, dtype, network, state, data, options))
+    if trainer is None:
+        with device_errors(device):
+            trainer = make_trainer(device, dtype, network, state, data, options)
+    return train(trainer, network, state, data, options)
 
 
 def train(trainer, network, state, data, options):

@@ -1,46 +1,19 @@
 """Many networks at once: trained in the same launches, and asked for predictions in the same launches."""
 
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 
 from skintricate.backend.launch import device_errors
 from skintricate.training import resident
 from skintricate.training.cohort import Cohort
-from skintricate.training.data import Data
 from skintricate.training.interrupts import Interrupts
 from skintricate.training.members import PredictingMember, TrainedMember
+from skintricate.training.requests import FitRequest, PredictRequest
 from skintricate.training.shared_rows import SharedRows
-from skintricate.training.state import NetworkState
 from skintricate.training.vocabulary import program_for
 
 log = logging.getLogger("skintricate")
-
-
-@dataclass
-class FitRequest:
-    """What ``fit_network`` was asked for."""
-
-    device: object
-    dtype: str
-    network: list
-    state: NetworkState
-    data: Data
-    options: object
-
-
-@dataclass
-class PredictRequest:
-    """The outputs of the last layer for the rows of ``X`` are wanted."""
-
-    device: object
-    dtype: str
-    network: list
-    n_features: int
-    state: NetworkState
-    X: object
-    precision: str = "highest"
 
 
 class Together:
@@ -48,6 +21,15 @@ class Together:
 
     def __init__(self):
         self._rows = {}
+
+    def serve(self, requests):
+        """Return the outcomes of requests of both kinds; see ``fit`` and ``predict``."""
+        outcomes = [None] * len(requests)
+        for kind, run in ((FitRequest, self.fit), (PredictRequest, self.predict)):
+            numbers = [number for number, request in enumerate(requests) if isinstance(request, kind)]
+            for number, outcome in zip(numbers, run([requests[number] for number in numbers])):
+                outcomes[number] = outcome
+        return outcomes
 
     def fit(self, requests):
         """Train networks.

@@ -27,7 +27,8 @@ from skintricate.training import (
 from skintricate.training.data import Data
 from skintricate.training.fit import train
 from skintricate.training.members import TrainedMember
-from skintricate.training.together import FitRequest, PredictRequest, Together
+from skintricate.training.requests import FitRequest, PredictRequest
+from skintricate.training.together import Together
 from skintricate.training.validation import Validation
 
 rng = np.random.default_rng(3)

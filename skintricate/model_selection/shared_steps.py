@@ -1,0 +1,58 @@
+"""The earlier steps of a Pipeline, fitted once for all candidates of a search that have them in common."""
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from skintricate.training.rendezvous import shared
+
+
+class SharedSteps:
+    """What a Pipeline takes as its ``memory``: keeps fitted transformers and what they made of X, in this process."""
+
+    def __init__(self):
+        self._known = {}
+
+    def cache(self, func):
+        """Return the function with a memory; scikit-learn calls it for the function that fits a transformer."""
+
+        def remembered(transformer, X, *args, **kwargs):
+            if getattr(transformer, "random_state", 0) is None:
+                return func(transformer, X, *args, **kwargs)  # draws anew each time
+            X, args = shared(X), tuple(map(shared, args))
+            key = _key(X), tuple(map(_key, args)), joblib.hash(transformer), joblib.hash(kwargs)
+            if key not in self._known:
+                # A copy, since a transformer may write into its X, which others share.
+                result = func(transformer, X.copy() if isinstance(X, np.ndarray) else X, *args, **kwargs)
+                # X and the others are kept, since the key names them by their place in memory.
+                self._known[key] = result, X, args
+            (transformed, fitted), *_ = self._known[key]
+            return transformed, fitted
+
+        return remembered
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        return SharedSteps, ()
+
+
+def with_shared_steps(estimator):
+    """Return a clone of a Pipeline whose clones share what they fit, or any other estimator itself."""
+    if isinstance(estimator, Pipeline) and estimator.memory is None:
+        return clone(estimator).set_params(memory=SharedSteps())
+    return estimator
+
+
+def without_shared_steps(estimator):
+    """Return a fitted Pipeline, which forgets what it shared."""
+    if isinstance(estimator, Pipeline) and isinstance(estimator.memory, SharedSteps):
+        estimator.set_params(memory=None)
+    return estimator
+
+
+def _key(value):
+    """Return what tells an argument from others; arrays are known by their place."""
+    return ("array", id(value)) if isinstance(value, np.ndarray) else joblib.hash(value)

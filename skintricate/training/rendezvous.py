@@ -1,0 +1,216 @@
+"""Tasks that meet: what several of them ask for is done at once.
+
+Each task has a thread, and one runs at a time: until it asks for something, or ends. When all of them have, what they
+asked for is served together, and they go on in their order. So a task is like a coroutine, but may be any code.
+"""
+
+import contextlib
+import contextvars
+import queue
+import threading
+import warnings
+import weakref
+
+import numpy as np
+
+# Seconds after which a task that does not come back may be waiting for one that has asked.
+PATIENCE = 10.0
+# What `warnings.catch_warnings` changes, for all threads: each task has its own.
+WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
+
+_here = threading.local()
+
+
+def current():
+    """Return the rendezvous whose task this thread runs, or None."""
+    return getattr(_here, "rendezvous", None)
+
+
+def shared(array):
+    """Return an equal array that another task has, or where there is none the array itself."""
+    rendezvous = current()
+    return array if rendezvous is None else rendezvous.arrays.shared(array)
+
+
+class Rendezvous:
+    """Runs tasks, and serves together what they ask for.
+
+    Parameters
+    ----------
+    serve : callable
+        Takes a list of requests and returns a list of outcomes; exceptions are outcomes too. Inside a task of another
+        rendezvous, it is that one that serves.
+    """
+
+    def __init__(self, serve):
+        outer = current()
+        self._serve = serve if outer is None else outer.ask
+        self.arrays = EqualArrays() if outer is None else outer.arrays
+        self._returned, self._has_ended = queue.SimpleQueue(), False
+
+    def run(self, functions):
+        """Call functions without arguments and return the list of their results.
+
+        The first exception of a function ends the others, inside what they asked for, and is raised.
+        """
+        tasks = [_Task(self, function) for function in functions]
+        with _warnings_kept():
+            try:
+                self._run(tasks)
+            except BaseException as error:
+                self._end(tasks, error)
+                raise
+        return [task.result for task in tasks]
+
+    def ask(self, requests):
+        """Wait, in a task, until these requests are served; return the list of outcomes."""
+        return _here.task.ask(requests)
+
+    def _run(self, tasks):
+        """Let tasks run and serve them until all have ended."""
+        ready, asking, running = list(tasks), [], set()
+        while ready or asking or running:
+            for task in ready:
+                task.go_on()
+                running.add(task)
+                self._wait(task, running, asking)
+            if running and not asking:
+                self._wait(None, running, asking)
+            ready = sorted(asking, key=tasks.index)
+            asking.clear()
+            if not ready:
+                continue
+            outcomes = self._serve([request for task in ready for request in task.requests])
+            for task in ready:
+                task.outcomes, outcomes = outcomes[: len(task.requests)], outcomes[len(task.requests) :]
+
+    def _wait(self, awaited, running, asking):
+        """Wait until this task, or any, asks or ends; no longer than ``PATIENCE`` where others have asked."""
+        while True:
+            try:
+                task = self._returned.get(timeout=PATIENCE if asking else None)
+            except queue.Empty:
+                return
+            running.remove(task)
+            if task.error is not None:
+                raise task.error
+            if not task.has_ended:
+                asking.append(task)
+            if task is awaited or awaited is None:
+                return
+
+    def _end(self, tasks, error):
+        """Raise inside all tasks that have asked, one after the other, until they have ended."""
+        self._has_ended = True
+        for task in tasks:
+            while task.is_waiting:
+                task.outcomes = _Ended(error)
+                task.go_on()
+                while self._returned.get() is not task:
+                    pass  # one that was waited for too long
+
+
+class _Ended(BaseException):
+    """Raised where a task waits, when another has failed."""
+
+
+class _Task:
+    """A function in a thread that runs only when it is told to."""
+
+    def __init__(self, rendezvous, function):
+        self._rendezvous, self._function = rendezvous, function
+        self._context = contextvars.copy_context()
+        self._told = threading.Semaphore(0)
+        self._warnings, self._thread = _warnings_state(), None
+        self.result = self.error = self.requests = self.outcomes = None
+        self.has_ended = self.is_waiting = False
+
+    def go_on(self):
+        """Let it run; it reports to the rendezvous when it asks or ends."""
+        self.is_waiting = False
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._context.run, args=(self._run,), daemon=True)
+            self._thread.start()
+        else:
+            self._told.release()
+
+    def ask(self, requests):
+        """Wait until the requests are served."""
+        if self._rendezvous._has_ended:
+            raise _Ended
+        self.requests, self.is_waiting = requests, True
+        self._warnings, before = _warnings_state(), self._before
+        _set_warnings_state(before)
+        self._rendezvous._returned.put(self)
+        self._told.acquire()
+        self._enter()
+        outcomes, self.outcomes, self.requests = self.outcomes, None, None
+        if isinstance(outcomes, _Ended):
+            raise outcomes
+        return outcomes
+
+    def _enter(self):
+        """Take over the warnings' state."""
+        self._before = _warnings_state()
+        _set_warnings_state(self._warnings)
+
+    def _run(self):
+        """Call the function, in the task's thread."""
+        _here.rendezvous, _here.task = self._rendezvous, self
+        self._enter()
+        try:
+            self.result = self._function()
+        except BaseException as error:
+            self.error = error
+        self.has_ended = True
+        _set_warnings_state(self._before)
+        self._function = self._context = None
+        self._rendezvous._returned.put(self)
+
+
+class EqualArrays:
+    """Arrays that are alive; of equal ones the first."""
+
+    def __init__(self):
+        self._known = {}
+
+    def shared(self, array):
+        """Return the first array that is equal to this one and alive."""
+        if type(array) is not np.ndarray or array.size == 0 or array.dtype.hasobject:
+            return array
+        key = array.shape, array.dtype.str, array[0].tobytes(), array[-1].tobytes()
+        alive = [known for known in map(_called, self._known.get(key, [])) if known is not None]
+        for known in alive:
+            if known is array or np.array_equal(known, array):
+                return known
+        self._known[key] = [weakref.ref(known) for known in (*alive, array)]
+        return array
+
+
+def _called(reference):
+    """Return what a weak reference refers to."""
+    return reference()
+
+
+def _warnings_state():
+    """Return what says how warnings are treated now."""
+    return {name: getattr(warnings, name) for name in WARNINGS_STATE}
+
+
+def _set_warnings_state(state):
+    """Treat warnings as they were treated."""
+    for name, value in state.items():
+        setattr(warnings, name, value)
+    # Lets the module forget which warnings it has shown under other filters.
+    with warnings.catch_warnings():
+        pass
+
+
+@contextlib.contextmanager
+def _warnings_kept():
+    """Treat warnings after the block as before it."""
+    state = _warnings_state()
+    try:
+        yield
+    finally:
+        _set_warnings_state(state)
