@@ -13,34 +13,6 @@ from skintricate.model_selection.together import train_together
 
 log = logging.getLogger("skintricate")
 
-DOCSTRING = """{summary}
-
-    All candidates on all folds are trained in the same launches on the device, as many as fit into its memory; rows of X
-    are there once. A Pipeline's earlier steps are fitted once for each fold and setting. What cannot be trained with
-    others (networks with callbacks or sparse X, estimators of other packages) is trained candidate by candidate; the
-    logger ``skintricate`` tells why. Scores are those of ``sklearn.model_selection.{name}``.
-
-    Parameters, attributes and results are those of ``sklearn.model_selection.{name}``, with two differences: ``n_jobs``
-    has no meaning, since the device's cores are all at work, unless one of joblib's backends for several machines is
-    active (``parallel_config(backend="dask")``), whose workers then get a share of the candidates each; and the times in
-    ``cv_results_`` are from the begin of a fit to its end, during which others are trained, too.
-
-    See Also
-    --------
-    train_together : The same for cross-validation and meta-estimators.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skintricate import IntricateClassifier
-    >>> from skintricate.model_selection import {name}
-    >>> X, y = load_iris(return_X_y=True)
-    >>> network = IntricateClassifier((16,), max_iter=30, n_iter_no_change=None, random_state=0)
-    >>> search = {name}(network, {{"learning_rate": [1e-5, 1e-2]}}{arguments}).fit(X, y)
-    >>> search.best_params_
-    {{'learning_rate': 0.01}}
-    """
-
 
 class _TogetherMixin:
     """Lets a search of scikit-learn train its candidates together."""
@@ -95,30 +67,87 @@ def _values(search):
 
 
 class GridSearchCV(_TogetherMixin, model_selection.GridSearchCV):
-    __doc__ = DOCSTRING.format(
-        name="GridSearchCV", summary="Exhaustive search over a grid of parameters of networks.", arguments=""
-    )
+    """Exhaustive search over a grid of parameters, whose networks are trained together.
+
+    All candidates on all folds are trained in the same launches on the device, as many as fit into its memory, and rows
+    of X are there once. A Pipeline's earlier steps are fitted once for each fold and setting. What cannot be trained with
+    others (networks with callbacks or sparse X, estimators of other packages) is trained candidate by candidate; the
+    logger ``skintricate`` tells why.
+
+    Parameters, attributes and scores are those of ``sklearn.model_selection.GridSearchCV``, with two differences:
+
+    - ``n_jobs`` has no meaning, since all cores of the device are at work; unless one of joblib's backends for several
+      processes or machines is active, such as ``joblib.parallel_config(backend="dask")``: its workers get a share of the
+      candidates each.
+    - The times in ``cv_results_`` go from the beginning of a fit to its end; others are trained meanwhile.
+
+    See Also
+    --------
+    train_together : The same for cross-validation and meta-estimators.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skintricate import IntricateClassifier
+    >>> from skintricate.model_selection import GridSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = IntricateClassifier((16,), max_iter=30, n_iter_no_change=None, random_state=0)
+    >>> search = GridSearchCV(network, {"learning_rate": [1e-5, 1e-4, 1e-2]}).fit(X, y)
+    >>> search.best_params_
+    {'learning_rate': 0.01}
+    """
 
 
 class RandomizedSearchCV(_TogetherMixin, model_selection.RandomizedSearchCV):
-    __doc__ = DOCSTRING.format(
-        name="RandomizedSearchCV",
-        summary="Search over parameters of networks that are drawn at random.",
-        arguments=", n_iter=2, random_state=0",
-    )
+    """Search over parameters that are drawn at random, whose networks are trained together; see ``GridSearchCV``.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from skintricate import IntricateClassifier
+    >>> from skintricate.model_selection import RandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = IntricateClassifier((16,), max_iter=30, n_iter_no_change=None, random_state=0)
+    >>> rates = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = RandomizedSearchCV(network, rates, n_iter=5, random_state=0).fit(X, y)
+    >>> len(search.cv_results_["params"])
+    5
+    """
 
 
 class HalvingGridSearchCV(_TogetherMixin, model_selection.HalvingGridSearchCV):
-    __doc__ = DOCSTRING.format(
-        name="HalvingGridSearchCV",
-        summary="Search over a grid of parameters of networks, whose better half gets more resources.",
-        arguments=", factor=2, random_state=0",
-    )
+    """Search over a grid in rounds, each for fewer candidates with more resources; see ``GridSearchCV``.
+
+    The networks of a round are trained together.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skintricate import IntricateClassifier
+    >>> from skintricate.model_selection import HalvingGridSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = IntricateClassifier((16,), n_iter_no_change=None, random_state=0)
+    >>> rates = {"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2]}
+    >>> search = HalvingGridSearchCV(network, rates, resource="max_iter", max_resources=40, factor=2).fit(X, y)
+    >>> search.n_iterations_
+    3
+    """
 
 
 class HalvingRandomSearchCV(_TogetherMixin, model_selection.HalvingRandomSearchCV):
-    __doc__ = DOCSTRING.format(
-        name="HalvingRandomSearchCV",
-        summary="Search over parameters of networks drawn at random, whose better half gets more resources.",
-        arguments=", factor=2, random_state=0",
-    )
+    """Search over parameters drawn at random in rounds; see ``HalvingGridSearchCV``.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from skintricate import IntricateClassifier
+    >>> from skintricate.model_selection import HalvingRandomSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = IntricateClassifier((16,), n_iter_no_change=None, random_state=0)
+    >>> rates = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = HalvingRandomSearchCV(network, rates, n_candidates=6, resource="max_iter", max_resources=40)
+    >>> search.fit(X, y).n_candidates_
+    [6, 2]
+    """

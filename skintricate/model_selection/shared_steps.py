@@ -1,5 +1,7 @@
 """The earlier steps of a Pipeline, fitted once for all candidates of a search that have them in common."""
 
+import pickle
+
 import joblib
 import numpy as np
 from sklearn.base import clone
@@ -14,14 +16,21 @@ class SharedSteps:
     def __init__(self):
         self._known = {}
 
-    def cache(self, func):
-        """Return the function with a memory; scikit-learn calls it for the function that fits a transformer."""
+    def cache(self, func, ignore=()):
+        """Return the function with a memory; scikit-learn calls it for the function that fits a transformer.
+
+        Results do not depend on the arguments named in ``ignore``.
+        """
 
         def remembered(transformer, X, *args, **kwargs):
             if getattr(transformer, "random_state", 0) is None:
                 return func(transformer, X, *args, **kwargs)  # draws anew each time
+            named = {name: value for name, value in kwargs.items() if name not in ignore}
             X, args = shared(X), tuple(map(shared, args))
-            key = _key(X), tuple(map(_key, args)), joblib.hash(transformer), joblib.hash(kwargs)
+            try:
+                key = _key(X), tuple(map(_key, args)), joblib.hash([transformer, named])
+            except (pickle.PicklingError, AttributeError, TypeError):
+                return func(transformer, X, *args, **kwargs)  # such as a lambda, which cannot be told from others
             if key not in self._known:
                 # A copy, since a transformer may write into its X, which others share.
                 result = func(transformer, X.copy() if isinstance(X, np.ndarray) else X, *args, **kwargs)

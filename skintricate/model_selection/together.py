@@ -1,13 +1,12 @@
 """A backend of joblib whose tasks train their networks together."""
 
 import contextlib
-import functools
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import ParallelBackendBase, get_active_backend
 
 from skintricate.backend.memory import free_host_memory
-from skintricate.training.rendezvous import Rendezvous, current
+from skintricate.training.rendezvous import Rendezvous
 from skintricate.training.together import Together
 
 # Tasks that run together at most, and the share of the free memory that their arguments, copied once, may take.
@@ -20,8 +19,8 @@ def train_together():
 
     ``cross_validate``, ``cross_val_predict``, ``OneVsRestClassifier``, ``MultiOutputRegressor``, ``BaggingClassifier``
     and the like run as they always do, each of their tasks up to where a network is trained, or predicts; there they
-    wait for each other, and the device works for all of them at once. Their ``n_jobs`` has no meaning then: the device's
-    cores are at work anyway, and everything else runs one after the other.
+    wait for each other, and the device works for all of them at once. Their ``n_jobs`` has no meaning then: the
+    device's cores are at work anyway, and everything else runs one after the other.
 
     Inside joblib's backends for several machines, such as ``parallel_config(backend="dask")``, each worker gets a share
     of the tasks, and trains their networks together.
@@ -36,7 +35,7 @@ def train_together():
     >>> network = IntricateClassifier((16,), learning_rate=0.01, max_iter=100, n_iter_no_change=None, random_state=0)
     >>> with train_together():
     ...     scores = cross_val_score(network, X, y, cv=5)
-    >>> scores.mean() > 0.9
+    >>> bool(scores.mean() > 0.9)
     True
     """
     outer, n_jobs = get_active_backend()

@@ -92,6 +92,7 @@ class Rendezvous:
             except queue.Empty:
                 return
             running.remove(task)
+            task.join()
             if task.error is not None:
                 raise task.error
             if not task.has_ended:
@@ -108,6 +109,7 @@ class Rendezvous:
                 task.go_on()
                 while self._returned.get() is not task:
                     pass  # one that was waited for too long
+                task.join()
 
 
 class _Ended(BaseException):
@@ -133,6 +135,11 @@ class _Task:
             self._thread.start()
         else:
             self._told.release()
+
+    def join(self):
+        """Wait for the end of the thread of a task that has ended."""
+        if self.has_ended:
+            self._thread.join()
 
     def ask(self, requests):
         """Wait until the requests are served."""

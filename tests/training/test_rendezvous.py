@@ -1,0 +1,197 @@
+"""Tasks that meet."""
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from skintricate.training import rendezvous
+from skintricate.training.rendezvous import Rendezvous, current, shared
+
+
+class Waiter:
+    """Serves requests by doubling them, and remembers what came together."""
+
+    def __init__(self):
+        self.served = []
+
+    def __call__(self, requests):
+        self.served.append(list(requests))
+        return [2 * request for request in requests]
+
+
+@pytest.fixture
+def waiter():
+    return Waiter()
+
+
+def ask(number):
+    return current().ask([number])[0]
+
+
+def test_requests_are_served_together(waiter):
+    def task(number):
+        return lambda: ask(ask(number)) if number % 2 else ask(number)
+
+    before = threading.active_count()
+    assert Rendezvous(waiter).run([task(number) for number in range(5)]) == [0, 4, 4, 12, 8]
+    assert waiter.served == [[0, 1, 2, 3, 4], [2, 6]]
+    assert current() is None
+    assert threading.active_count() == before
+
+
+def test_one_task_runs_at_a_time_and_in_order(waiter):
+    events, running = [], threading.Lock()
+
+    def task(number):
+        def run():
+            for _ in range(3):
+                assert running.acquire(blocking=False)
+                events.append(number)
+                running.release()
+                ask(number)
+
+        return run
+
+    Rendezvous(waiter).run([task(number) for number in range(4)])
+    assert events == 3 * [0, 1, 2, 3]
+
+
+def test_random_numbers_come_as_in_a_loop(waiter):
+    def task():
+        drawn = np.random.random()
+        ask(1)
+        return drawn
+
+    np.random.seed(0)
+    together = Rendezvous(waiter).run([task] * 5)
+    np.random.seed(0)
+    assert together == [np.random.random() for _ in range(5)]
+
+
+def test_no_tasks(waiter):
+    assert Rendezvous(waiter).run([]) == []
+    assert waiter.served == []
+
+
+def test_an_error_ends_the_others_where_they_wait(waiter):
+    ended = []
+
+    def waits():
+        try:
+            ask(1)
+        finally:
+            ended.append("waits")
+
+    def fails():
+        raise ValueError("no")
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="no"):
+        Rendezvous(waiter).run([waits, waits, fails, lambda: ended.append("never begun")])
+    assert ended == ["waits", "waits"]
+    assert threading.active_count() == before
+
+
+def test_a_task_that_asks_while_it_is_ended(waiter):
+    def stubborn():
+        try:
+            ask(1)
+        finally:
+            ask(2)
+
+    with pytest.raises(KeyError):
+        Rendezvous(waiter).run([stubborn, lambda: {}[0]])
+    assert waiter.served == []
+
+
+def test_an_interrupt_while_serving_ends_all():
+    ended = []
+
+    def serve(requests):
+        raise KeyboardInterrupt
+
+    def task():
+        try:
+            ask(1)
+        except BaseException:
+            ended.append(1)
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        Rendezvous(serve).run([task] * 3)
+    assert ended == [1, 1, 1]
+
+
+def test_a_lock_held_while_waiting_stops_nobody_for_ever(waiter, monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.05)
+    lock = threading.Lock()
+
+    def task():
+        with lock:
+            return ask(1)
+
+    assert Rendezvous(waiter).run([task] * 3) == [2, 2, 2]
+    assert sum(map(len, waiter.served)) == 3
+
+
+def test_a_slow_task_is_waited_for(waiter):
+    def slow():
+        threading.Event().wait(0.2)
+        return ask(2)
+
+    assert Rendezvous(waiter).run([lambda: ask(1), slow]) == [2, 4]
+    assert waiter.served == [[1, 2]]
+
+
+def test_nested_tasks_meet_all_others(waiter):
+    def outer(number):
+        return lambda: Rendezvous(None).run([lambda k=k: ask(10 * number + k) for k in range(2)])
+
+    assert Rendezvous(waiter).run([outer(1), outer(2), lambda: ask(7)]) == [[20, 22], [40, 42], 14]
+    assert waiter.served == [[10, 11, 20, 21, 7]]
+
+
+def test_each_task_has_its_own_warning_filters(waiter):
+    def quiet():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ask(1)
+            warnings.warn("quiet", stacklevel=1)
+        ask(1)
+        warnings.warn("after", stacklevel=1)
+
+    def loud():
+        ask(1)
+        warnings.warn("loud", stacklevel=1)
+        ask(1)
+
+    before = warnings.filters
+    with pytest.warns(UserWarning) as record:
+        Rendezvous(waiter).run([quiet, loud, quiet])
+    assert [str(w.message) for w in record] == ["loud", "after", "after"]
+    assert warnings.filters is before
+
+
+def test_error_states_do_not_leak(waiter):
+    def task():
+        with np.errstate(divide="raise"):
+            ask(1)
+            return np.geterr()["divide"]
+
+    assert Rendezvous(waiter).run([task, lambda: ask(1) and np.geterr()["divide"]]) == ["raise", "warn"]
+
+
+def test_equal_arrays_are_shared(waiter):
+    X = np.arange(6.0).reshape(3, 2)
+
+    def task(array):
+        return lambda: (ask(1), shared(array))[1]
+
+    first, second, third, fourth = Rendezvous(waiter).run([task(X), task(X.copy()), task(X + 1), task(X.astype("f"))])
+    assert first is X and second is X
+    assert third is not X and fourth is not X
+    assert shared(third) is third
+    text = np.array([["a", None]], dtype=object)
+    assert Rendezvous(waiter).run([task(text)])[0] is text
