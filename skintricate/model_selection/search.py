@@ -69,16 +69,16 @@ def _values(search):
 class GridSearchCV(_TogetherMixin, model_selection.GridSearchCV):
     """Exhaustive search over a grid of parameters, whose networks are trained together.
 
-    All candidates on all folds are trained in the same launches on the device, as many as fit into its memory, and rows
-    of X are there once. A Pipeline's earlier steps are fitted once for each fold and setting. What cannot be trained with
-    others (networks with callbacks or sparse X, estimators of other packages) is trained candidate by candidate; the
-    logger ``skintricate`` tells why.
+    All candidates on all folds are trained in the same launches on the device, as many as fit into its memory, and
+    rows of X are there once. A Pipeline's earlier steps are fitted once for each fold and setting. What cannot be
+    trained with others (networks with callbacks or sparse X, estimators of other packages) is trained candidate by
+    candidate; the logger ``skintricate`` tells why.
 
     Parameters, attributes and scores are those of ``sklearn.model_selection.GridSearchCV``, with two differences:
 
-    - ``n_jobs`` has no meaning, since all cores of the device are at work; unless one of joblib's backends for several
-      processes or machines is active, such as ``joblib.parallel_config(backend="dask")``: its workers get a share of the
-      candidates each.
+    - ``n_jobs`` has no meaning, since all cores of the device are at work; unless one of joblib's backends for
+      several processes or machines is active, such as ``joblib.parallel_config(backend="dask")``: its workers get a
+      share of the candidates each.
     - The times in ``cv_results_`` go from the beginning of a fit to its end; others are trained meanwhile.
 
     See Also
