@@ -14,8 +14,11 @@ from skintricate.kernels.tile import tile_of
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
 CPU_SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_SOURCES = ("epoch", "dense", "narrow", "product", "wide", "elementwise", "loss", "rows", "resident")
-TENSOR_SOURCES = ("gpu/tensor",)
+# Those of tensor cores have nothing in them where the tile has none.
+GPU_SOURCES = (
+    *("epoch", "dense", "narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
+    "tensor",
+)
 SOURCES = {
     "cpu": (*SHARED_SOURCES, *(f"cpu/{name}" for name in CPU_SOURCES)),
     "gpu": ("gpu/group", *SHARED_SOURCES, *(f"gpu/{name}" for name in GPU_SOURCES)),
@@ -150,7 +153,6 @@ class Program:
                 read_source("random"),
                 vocabulary.source(),
                 *(_sized(name, self.tile.sizes) for name in SOURCES[self.tile.family]),
-                *map(read_source, TENSOR_SOURCES if self.tile.has_tensor_cores else ()),
             ]
         )
         self._program = device.program(source, self.tile.options(dtype))

@@ -7,13 +7,15 @@ a GPU many that share local memory (``GroupTile``).
 from dataclasses import dataclass, replace
 
 from skintricate.exceptions import DeviceError
-from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WEIGHTS_OF_A_TILE, Layout
+from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WARP_SIZE, WEIGHTS_OF_A_TILE, Layout
 
 MOST_PARTS = 8
 # Rows of a batch that are worth a sum of their own.
 ROWS_OF_A_PART = 32
 # Local memory that a GPU's kernels take at most.
 LOCAL_BYTES = 48 * 2**10
+# Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
+WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
 # How products on tensor cores are made; see gpu/tensor.cl.
 PASSES = {"highest": 3, "high": 1, "medium": 0}
 LLVM_AVX512_TARGETS = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids")
@@ -158,6 +160,12 @@ class GroupTile:
         Rows of a chunk that goes through local memory.
     local_size : int, default=256
         Work-items of a group.
+    narrow_weights, narrow_columns : int, default=16384, 16
+        Products of fewer weights, or as few columns, are made by the group that has the rows.
+    most_block_rows : int, default=8
+        Rows that a group has at once.
+    is_whole_network : bool, default=False
+        Whether a group trains a network by itself; its products are made by warps, see ``gpu/warp.cl``.
     """
 
     units: int
@@ -168,11 +176,12 @@ class GroupTile:
     sizes: tuple = (16, 32, 64)
     depth: int = 32
     local_size: int = 256
+    narrow_weights: int = 16384
+    narrow_columns: int = 16
+    most_block_rows: int = 8
+    is_whole_network: bool = False
 
     family = "gpu"
-    # Products of fewer weights, or as few columns, are made by the group that has the rows.
-    narrow_weights, narrow_columns = 16384, 16
-    most_block_rows = 8
     # Batches of so few rows have their weights' gradients summed vector by vector.
     few_rows, few_weights = 16, 4096
     # A product of so many operations is worth a launch of its own; so many rows, a part.
@@ -201,7 +210,10 @@ class GroupTile:
 
     def for_many(self, n_networks):
         """Return the tile that cuts stages for one of so many networks at once: each has its share of the units."""
-        return replace(self, units=max(1, self.units // n_networks))
+        units = max(1, self.units // n_networks)
+        if units > 1 or not self.has_tensor_cores:
+            return replace(self, units=units)
+        return replace(self, units=1, is_whole_network=True, most_block_rows=LOSS_ROWS)
 
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
@@ -219,11 +231,19 @@ class GroupTile:
 
     def is_wide(self, inputs, outputs):
         """Say whether a product of these sizes is shared by several groups, tile by tile."""
+        return not self.is_whole_network and self._is_wide(inputs, outputs)
+
+    def _is_wide(self, inputs, outputs):
+        """Say whether a product of these sizes is worth several groups."""
         return inputs * outputs > self.narrow_weights and min(inputs, outputs) > self.narrow_columns
 
     def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
         """Return how a stage is cut, as fields of it; the network has so many weights."""
         large = self.is_large(batch_size, inputs, outputs)
+        if self.is_whole_network and kernel in PRODUCTS:
+            rows = inputs + bias if kernel == "dense_backward_weights" else batch_size
+            tiles = -(-rows // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
+            return {"tiles": -(-tiles * WARP_ITEMS // self.local_size), "size": WARP_SIZE}
         if kernel in ("dense_forward", "dense_backward_input") and self.is_wide(inputs, outputs):
             return self._squares(batch_size, outputs, large, self.units)
         if kernel == "dense_backward_weights":
@@ -253,7 +273,7 @@ class GroupTile:
 
     def is_large(self, batch_size, inputs, outputs):
         """Say whether a product is worth a launch of its own."""
-        wide = self.is_wide(inputs, outputs) and min(inputs, outputs) >= self.tensor_columns // 2
+        wide = self._is_wide(inputs, outputs) and min(inputs, outputs) >= self.tensor_columns // 2
         return wide and 2 * batch_size * inputs * outputs >= self.large_product
 
     def _squares(self, rows, columns, large, units):

@@ -11,6 +11,8 @@
 /* Rows of a block at most. Scratch holds what narrow products keep, a chunk of the block and a sum for every work-item
  * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
+/* The same where no product is narrow. */
+#define MOST_LOSS_ROWS 64
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
 

@@ -28,12 +28,12 @@ static inline void store_losses(local const Step *step, local const Stage *stage
     const int log_lanes = stage->log_lanes, r = ITEM >> log_lanes;
     if (r < count && (ITEM & ((1 << log_lanes) - 1)) == 0) {
         scratch[r] = loss;
-        scratch[MOST_BLOCK_ROWS + r] = correct;
+        scratch[MOST_LOSS_ROWS + r] = correct;
     }
     SYNC_LOCAL;
     if (ITEM < numbers) {
         scalar total = 0;
-        for (int k = 0; k < count; k++) total += scratch[ITEM * MOST_BLOCK_ROWS + k];
+        for (int k = 0; k < count; k++) total += scratch[ITEM * MOST_LOSS_ROWS + k];
         step->losses[stage->losses + first + ITEM] = total;
     }
     SYNC_LOCAL;

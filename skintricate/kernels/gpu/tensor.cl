@@ -1,15 +1,12 @@
 /* Wide products on NVIDIA's tensor cores: a tile of 128 x 128 by four warps, each 64 x 64 in fragments of 16 x 8.
  *
- * PASSES 1: operands are rounded to tf32, 10 bits of the fraction, and products summed in float32 ("high").
- * PASSES 3: each operand is the sum of two tf32 numbers, and their three larger products are summed (Ootomo and Yokota
- * 2022). The tensor cores cut off where they add, so no more than 8 products are added there before a sum is taken
- * on in float32: the error is that of float32 ("highest").
- * PASSES 0: operands are rounded to bfloat16 ("medium").
+ * PASSES 1 and 3: see mma.cl. PASSES 0: operands are rounded to bfloat16 ("medium").
  *
  * Both operands lie in local memory as in global memory, by rows or by columns, in vectors of four whose places are
  * exchanged so that the 32 lanes that read a fragment are in different banks. RING chunks of DEPTH are there or on
- * their way. The instructions are PTX's mma and ldmatrix, as its manual names the lanes: `group` 0..7, `member` 0..3.
+ * their way.
  */
+#ifdef PASSES
 #define TENSOR_ITEMS 128
 #define TENSOR_ROWS 128
 #define TENSOR_COLUMNS 128
@@ -38,19 +35,12 @@
 #define BY_ROWS(m, k) ((m) * TENSOR_DEPTH + ((k) ^ (m) / (32 / TENSOR_DEPTH) % (TENSOR_DEPTH / 4) * 4))
 #define BY_COLUMNS(m, k, size) ((k) * (size) + ((m) ^ (k) % 4 * 8))
 
-/* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting), NaN beyond 4e34. PTX's cvt.rna.tf32 runs at an
- * eighth of the rate. */
-static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
 /* Two bfloat16 numbers in one word, `low` in the lower half. */
 static inline uint bfloat16_pair(float low, float high) {
     uint bits;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
     return bits;
 }
-#define MMA_TF32(c, a, b)                                                                         \
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-        : "+f"((c).s0), "+f"((c).s1), "+f"((c).s2), "+f"((c).s3)                                  \
-        : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
 #define MMA_BFLOAT16(c, a, b)                                                                     \
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
         : "+f"((c).s0), "+f"((c).s1), "+f"((c).s2), "+f"((c).s3)                                  \
@@ -112,23 +102,6 @@ static inline void NAME(local const float *left, local const float *right, float
     _Pragma("unroll") for (int i = 0; i < 4; i++)                                                 \
         _Pragma("unroll") for (int j = 0; j < FRAGMENTS; j++) MULTIPLY_FRAGMENT(c[i * FRAGMENTS + j], a[i], b[j], a_rest[i], b_rest[j])
 #endif
-#if PASSES == 3
-#define SPLIT(bits, large, rest) {                                                                \
-    large = as_uint(tf32(as_float(bits)));                                                        \
-    rest = as_uint(as_float(bits) - as_float(large)); /* the tensor core leaves off what is beyond tf32 */ \
-}
-#define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) {                                              \
-    float4 sum = 0;                                                                               \
-    MMA_TF32(sum, a_rest, b);                                                                     \
-    MMA_TF32(sum, a, b_rest);                                                                     \
-    MMA_TF32(sum, a, b);                                                                          \
-    c += sum;                                                                                     \
-}
-#else
-#define SPLIT(bits, large, rest) large = as_uint(tf32(as_float(bits)));
-#define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) MMA_TF32(c, a, b);
-#endif
-
 DEFINE_TENSOR_MULTIPLY(tensor_multiply_forward, LEFT_BY_ROWS, RIGHT_BY_COLUMNS)
 DEFINE_TENSOR_MULTIPLY(tensor_multiply_input, LEFT_BY_ROWS, RIGHT_BY_ROWS)
 DEFINE_TENSOR_MULTIPLY(tensor_multiply_weights, LEFT_BY_COLUMNS, RIGHT_BY_COLUMNS)
@@ -319,3 +292,4 @@ TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     FOR_TENSOR_SUMS((void)y[u], finish_weights(step, stage, r, j, sum, &squares))
     if (stage->parts <= 1) store_squares(step, stage, tile, squares, TENSOR_ITEMS, scratch);
 }
+#endif

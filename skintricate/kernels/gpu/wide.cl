@@ -73,8 +73,18 @@ static inline void run_update(local const Step *step, local const Stage *stage, 
 FUNCTION void run_tile(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
     switch (stage->kind) {
     case DENSE_FORWARD:
-    case DENSE_BACKWARD_INPUT: wide_rows(step, stage, tile, scratch); break;
+    case DENSE_BACKWARD_INPUT:
+#ifdef PASSES
+        if (stage->size == WARP_SIZE) warp_rows(step, stage, tile);
+        else
+#endif
+            wide_rows(step, stage, tile, scratch);
+        break;
     case DENSE_BACKWARD_WEIGHTS:
+#ifdef PASSES
+        if (stage->size == WARP_SIZE) warp_weights(step, stage, tile, scratch);
+        else
+#endif
         if (stage->size == 0) few_weights(step, stage, tile, scratch);
         else wide_weights(step, stage, tile, scratch);
         break;
