@@ -7,7 +7,7 @@ from joblib.parallel import ParallelBackendBase, get_active_backend
 
 from skintricate.backend.memory import free_host_memory
 from skintricate.training.rendezvous import Rendezvous
-from skintricate.training.together import Together
+from skintricate.training.together import Together, run_together
 
 # Tasks that run together at most, and the share of the free memory that their arguments, copied once, may take.
 LARGEST_WAVE, SHARE_OF_MEMORY = 1024, 0.25
@@ -121,11 +121,6 @@ class TogetherBackend(ParallelBackendBase):
         for k, share in enumerate(shares):
             results[k::n_shares] = share
         return results
-
-
-def run_together(functions):
-    """Call functions without arguments and return their results; the networks inside are trained together."""
-    return Rendezvous(Together().serve).run(functions)
 
 
 class _Future:

@@ -110,7 +110,7 @@ class Cohort:
         length, turns, last = -(-steps // parts), [], {}
         for begin in range(0, steps, length):
             for member in members:
-                count = min(length, member.steps_left - begin)
+                count = min(length, steps - begin, member.steps_left - begin)
                 if count > 0:
                     turn = member.turn(begin, count)
                     turn["after"] = last.get(member, -1)

@@ -9,6 +9,7 @@ from skintricate.training import resident
 from skintricate.training.cohort import Cohort
 from skintricate.training.interrupts import Interrupts
 from skintricate.training.members import PredictingMember, TrainedMember
+from skintricate.training.rendezvous import Rendezvous
 from skintricate.training.requests import FitRequest, PredictRequest
 from skintricate.training.shared_rows import SharedRows
 from skintricate.training.vocabulary import program_for
@@ -144,6 +145,11 @@ class Together:
         _require_dense(request.X)
         program = program_for(request.device, request.dtype, request.network, precision=request.precision)
         return program, _that_suits(request, program, PredictingMember(request, program))
+
+
+def run_together(functions):
+    """Call functions without arguments and return their results; the networks inside are trained together."""
+    return Rendezvous(Together().serve).run(functions)
 
 
 def are_worth_a_launch(device, n_networks):

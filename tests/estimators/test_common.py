@@ -6,6 +6,7 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from skintricate import IntricateClassifier, IntricateRegressor
+from skintricate.estimators import IntricateEnsembleClassifier, IntricateEnsembleRegressor
 
 # Sums of float32 in another order differ by more than the 1e-7 that these checks allow.
 SENSITIVE_TO_ROUNDING = {
@@ -18,16 +19,17 @@ MAY_BE_SKIPPED = {"check_array_api_input", "check_classifiers_multilabel_output_
 FEWEST_CHECKS = {IntricateClassifier: 64, IntricateRegressor: 58}
 
 
-def checks(dtype, expected_failures):
-    """Parametrize a test over every check of both estimators."""
+def checks(dtype, expected_failures, ensembles=()):
+    """Parametrize a test over every check of both estimators and of ensembles of each."""
     estimators = [cls(dtype=dtype, max_iter=50) for cls in FEWEST_CHECKS]
+    estimators += [cls(estimator, n_estimators=2) for cls, estimator in zip(ensembles, estimators)]
     mark = parametrize_with_checks(estimators, expected_failed_checks=lambda estimator: expected_failures).mark
     # A list, since pytest 9 warns of the generator that scikit-learn 1.7 passes.
     return pytest.mark.parametrize(mark.args[0], list(mark.args[1]), **mark.kwargs)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@checks("float64", {})
+@checks("float64", {}, (IntricateEnsembleClassifier, IntricateEnsembleRegressor))
 def test_float64(estimator, check, float64):
     check(estimator)
 

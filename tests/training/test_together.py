@@ -187,6 +187,29 @@ def test_long_training_in_several_runs_and_launches(device, monkeypatch):
     check(lambda: [request(device, k, max_iter=5 + k, batch_size=10 + k) for k in range(5)])
 
 
+@pytest.mark.parametrize("steps", [1, 7, 10, 33, 1000])
+def test_turns_take_every_step_once(steps, device, monkeypatch):
+    taken, launch = [], cohort.Cohort._launch
+
+    def spy(self, members, *_):
+        table = self._turns(members, steps)
+        for member in members:
+            own = table[table["run"] == member._places["run"]]
+            first, end = own["first_step"], own["first_step"] + own["steps"]
+            assert first[0] == 0
+            assert end[-1] == min(steps, member.steps_left)
+            assert (first[1:] == end[:-1]).all()
+            assert own["after"][0] == -1
+            assert (table["run"][own["after"][1:]] == member._places["run"]).all()
+            taken.append(len(own))
+        launch(self, members, *_)
+
+    monkeypatch.setattr(cohort.Cohort, "_launch", spy)
+    monkeypatch.setattr(cohort, "CAUTION", 1e-9)
+    Together().fit([request(device, k, max_iter=1 + 2 * k) for k in range(3)])
+    assert len(taken) == 3
+
+
 def test_goes_on_from_a_state(device):
     def make():
         requests = [request(device, k) for k in range(3)]
