@@ -318,7 +318,8 @@ class Model:
 
     def _open_device(self):
         """Return the device, or raise if it lacks the model's dtype."""
-        device = open_device(self.device)
+        meeting = current()
+        device = open_device(self.device) if meeting is None else open_device(self.device, next(meeting.turns))
         if self.dtype == "float64" and not device.has_float64:
             raise DeviceError(f"{device.info} has no float64; use dtype='float32' or another device.")
         return device

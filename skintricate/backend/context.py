@@ -36,10 +36,10 @@ def guard_fork():
         )
 
 
-def open_device(wish="auto"):
-    """Return the ``Device`` that a wish names, opened once in this process."""
+def open_device(wish="auto", turn=0):
+    """Return the ``Device`` that a wish names, opened once in this process; see ``resolve`` for ``turn``."""
     guard_fork()
-    info, handle = resolve(wish)
+    info, handle = resolve(wish, turn)
     threads = _thread_limit(info)
     key = (info, threads)
     with _lock:

@@ -112,8 +112,8 @@ def select_device(wish="auto"):
     return resolve(wish)[0]
 
 
-def resolve(wish):
-    """Return ``(DeviceInfo, pyopencl device)`` for a wish."""
+def resolve(wish, turn=0):
+    """Return ``(DeviceInfo, pyopencl device)`` for a wish; of equal GPUs that it does not tell apart, in turn."""
     if wish == "auto":
         wish = os.environ.get("SKINTRICATE_DEVICE") or "auto"
     available = _enumerate()
@@ -124,7 +124,9 @@ def resolve(wish):
     if not matching and index.isdigit():
         matching = [entry for entry in available if entry[0].runtime == runtime][int(index) :]
     if matching:
-        return matching[0]
+        first = matching[0][0]
+        equal = [entry for entry in matching if (entry[0].name, entry[0].runtime) == (first.name, first.runtime)]
+        return equal[turn % len(equal)] if first.kind == "gpu" and ":" not in wish else matching[0]
     names = ", ".join(f"{info.kind}:{info.index} ({info.runtime}, {info.name})" for info, _ in available)
     warnings.warn(
         f"device={wish!r} is not on this machine, which has {names}; running on {available[0][0]} instead. "

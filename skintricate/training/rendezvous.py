@@ -6,6 +6,7 @@ asked for is served together, and they go on in their order. So a task is like a
 
 import contextlib
 import contextvars
+import itertools
 import queue
 import threading
 import warnings
@@ -46,6 +47,8 @@ class Rendezvous:
         outer = current()
         self._serve = serve if outer is None else outer.ask
         self.arrays = EqualArrays() if outer is None else outer.arrays
+        # Numbers that tasks draw to share several devices.
+        self.turns = itertools.count() if outer is None else outer.turns
         self._returned, self._has_ended = queue.SimpleQueue(), False
 
     def run(self, functions):

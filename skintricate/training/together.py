@@ -1,6 +1,8 @@
 """Many networks at once: trained in the same launches, and asked for predictions in the same launches."""
 
 import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -64,10 +66,11 @@ class Together:
     def _run(self, requests, make_member, run):
         """Make the members, let those that can share launches run, and return the outcome of every request."""
         outcomes, lots = [None] * len(requests), {}
+        counts = Counter(request.device for request in requests)
         for number, request in enumerate(requests):
             try:
                 with device_errors(request.device):
-                    program, member = make_member(request, len(requests))
+                    program, member = make_member(request, counts[request.device])
             except _Apart as reason:
                 log.info("%s by itself: %s.", "A network trains" if run is _train else "A network predicts", reason)
             except Exception as error:
@@ -75,11 +78,11 @@ class Together:
             else:
                 key = request.device, program, request.dtype, member.n_features
                 lots.setdefault(key, []).append((number, member))
-        for key, lot in lots.items():
-            self._run_lot(key, lot, run, outcomes)
+        with Interrupts() as interrupts:
+            _on_all_devices(lots, lambda key, lot: self._run_lot(key, lot, run, outcomes, interrupts))
         return outcomes
 
-    def _run_lot(self, key, lot, run, outcomes):
+    def _run_lot(self, key, lot, run, outcomes, interrupts):
         """Run members that are alike in device, program, float type and features, as many at once as fit."""
         device, program, dtype, n_features = key
         if not are_worth_a_launch(device, len(lot)):
@@ -90,7 +93,7 @@ class Together:
             self._rows[rows_key] = SharedRows(device, dtype, n_features, program.tile.x_columns(n_features))
         rows = self._rows[rows_key]
         try:
-            with device_errors(device), Interrupts() as interrupts:
+            with device_errors(device):
                 for some in self._that_fit(device, rows, lot):
                     cohort = Cohort(device, program, dtype, rows, [member for _, member in some])
                     try:
@@ -123,7 +126,7 @@ class Together:
         if some:
             yield some
 
-    def _member_to_train(self, request, n_requests):
+    def _member_to_train(self, request, n_on_device):
         """Return the program and the member of a request, or raise ``_Apart``."""
         options, data = request.options, request.data
         if options.callbacks or options.metrics:
@@ -137,10 +140,10 @@ class Together:
         program = program_for(
             request.device, request.dtype, request.network, options.loss, options.optimizer, options.precision
         )
-        tile = program.tile.for_many(n_requests)
+        tile = program.tile.for_many(n_on_device)
         return program, _that_suits(request, program, TrainedMember(request, program, tile))
 
-    def _member_to_predict(self, request, n_requests):
+    def _member_to_predict(self, request, n_on_device):
         """Return the program and the member of a request, or raise ``_Apart``."""
         _require_dense(request.X)
         program = program_for(request.device, request.dtype, request.network, precision=request.precision)
@@ -155,6 +158,24 @@ def run_together(functions):
 def are_worth_a_launch(device, n_networks):
     """Say whether so many networks fill a device: on a CPU each has one core."""
     return not device.is_cpu or n_networks >= device.handle.max_compute_units
+
+
+def _on_all_devices(lots, run_lot):
+    """Run lots whose keys begin with a device, those of different devices at once."""
+    by_device = {}
+    for key, lot in lots.items():
+        by_device.setdefault(key[0], []).append((key, lot))
+
+    def run_device(some):
+        for key, lot in some:
+            run_lot(key, lot)
+
+    if len(by_device) == 1:
+        run_device(*by_device.values())
+    elif by_device:
+        with ThreadPoolExecutor(len(by_device)) as threads:
+            for future in [threads.submit(run_device, some) for some in by_device.values()]:
+                future.result()
 
 
 class _Apart(Exception):

@@ -79,6 +79,15 @@ def test_a_wish_names_a_device(workstation, wish, name):
     assert select_device(wish).name == name
 
 
+@pytest.mark.parametrize("wish", ["auto", "gpu", "nvidia", "h200"])
+def test_equal_gpus_are_taken_in_turn(machine, wish):
+    gpus = [fake_device(name, GPU) for name in ("NVIDIA H200", "NVIDIA H200", "NVIDIA RTX")]
+    machine(fake_platform("NVIDIA CUDA", *gpus), fake_platform("Intel", fake_device("EPYC", CPU)))
+    assert [devices.resolve(wish, turn)[0].index for turn in range(4)] == [0, 1, 0, 1]
+    assert [devices.resolve("gpu:1", turn)[0].index for turn in range(2)] == [1, 1]
+    assert [devices.resolve("cpu", turn)[0].kind for turn in range(2)] == ["cpu", "cpu"]
+
+
 @pytest.mark.parametrize("wish", ["gpu:2", "cpu:7", "tpu", "apple", "accelerator", "x"])
 def test_another_device_is_taken_with_a_warning(workstation, wish):
     with pytest.warns(DeviceFallbackWarning, match="running on NVIDIA GeForce RTX 4090") as record:

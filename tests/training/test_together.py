@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 from contracts import LOSSES, OPTIMIZERS, assert_bitwise, problem
 
-from skintricate.backend import open_device
+from skintricate.backend import list_devices, open_device
 from skintricate.exceptions import DivergenceError
 from skintricate.layers import Dense, Dropout, ReLU, Sigmoid, SoftMax, TanH
 from skintricate.losses import CategoricalCrossEntropy, MeanSquared
@@ -322,3 +322,18 @@ def test_regression_on_many_outputs(device):
         return requests
 
     check(make)
+
+
+def test_several_devices_work_at_once(device):
+    others = [open_device(f"{d.kind}:{d.index}") for d in list_devices() if d.runtime != "oclgrind"]
+    if len(others) < 2:
+        pytest.skip("This machine has one device.")
+    wanted = [conclude(None, r) for r in [request(device, k) for k in range(6)]]
+    requests = [request(device, k) for k in range(6)]
+    for number, r in enumerate(requests):
+        r.device = others[number % len(others)]
+    trainers = Together().fit(requests)
+    assert all(isinstance(trainer, TrainedMember) for trainer in trainers), trainers
+    histories = [conclude(trainer, r) for trainer, r in zip(trainers, requests)]
+    for mine, other in zip(histories, wanted):
+        np.testing.assert_allclose(mine.loss, other.loss, rtol=1e-4)
