@@ -211,6 +211,8 @@ def test_weights_and_groups(device, served):
         routed = classifier(device).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         check("GridSearchCV", routed, space, device, fit_params=params, **options)
         scaled = make_pipeline(StandardScaler().set_fit_request(sample_weight=True), routed)
+        if hasattr(scaled, "set_score_request"):  # scikit-learn before 1.8
+            scaled.set_score_request(sample_weight=True)
         space = {f"intricateclassifier__{name}": values for name, values in space.items()}
         check("GridSearchCV", scaled, space, device, fit_params=params, **options)
     assert served == [12, 12, 12]
