@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from skintricate.kernels.stage import definitions
-from skintricate.kernels.tile import tile_of
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
 CPU_SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-# Those of tensor cores have nothing in them where the tile has none.
 GPU_SOURCES = (
     *("epoch", "dense", "narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
     "tensor",
@@ -139,11 +137,11 @@ class Program:
     device : Device
     dtype : {"float32", "float64"}
     vocabulary : Vocabulary
-    precision : {"highest", "high", "medium"}, default="highest"
+    tile : Tile or GroupTile
     """
 
-    def __init__(self, device, dtype, vocabulary, precision="highest"):
-        self.tile = tile_of(device, dtype, precision)
+    def __init__(self, device, dtype, vocabulary, tile):
+        self.tile = tile
         self.vocabulary = vocabulary
         self.itemsize = 4 if dtype == "float32" else 8
         source = "\n".join(
@@ -152,10 +150,10 @@ class Program:
                 read_source("common"),
                 read_source("random"),
                 vocabulary.source(),
-                *(_sized(name, self.tile.sizes) for name in SOURCES[self.tile.family]),
+                *(_sized(name, tile.sizes) for name in SOURCES[tile.family] if name not in tile.unused_sources),
             ]
         )
-        self._program = device.program(source, self.tile.options(dtype))
+        self._program = device.program(source, tile.options(dtype))
         self._cl = device.cl
         self._free = {}
 

@@ -121,8 +121,6 @@ SUMS = ("class_hits", "label_hits", "squared_errors")
 COPIED, LINE = 1024, 64
 # Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.
 WEIGHTS_OF_A_TILE, MOST_STAGES, MOST_PHASES = 1024, 40, 110
-# The size of a stage whose tiles are warps'; see gpu/warp.cl.
-WARP_SIZE = 8
 
 
 def definitions():
@@ -130,7 +128,7 @@ def definitions():
     tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS)
     numbers = {name.upper(): number for table in tables for number, name in enumerate(table)}
     numbers |= {name.upper(): number for name, number in STOPS.items()}
-    sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES", "WARP_SIZE")
+    sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES")
     return numbers | {name: globals()[name] for name in sizes}
 
 

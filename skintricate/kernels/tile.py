@@ -7,7 +7,7 @@ a GPU many that share local memory (``GroupTile``).
 from dataclasses import dataclass, replace
 
 from skintricate.exceptions import DeviceError
-from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WARP_SIZE, WEIGHTS_OF_A_TILE, Layout
+from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WEIGHTS_OF_A_TILE, Layout
 
 MOST_PARTS = 8
 # Rows of a batch that are worth a sum of their own.
@@ -16,6 +16,8 @@ ROWS_OF_A_PART = 32
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
 WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
+# Work-items of a group that trains a network by itself: several groups share a compute unit.
+WHOLE_ITEMS = 256
 # How products on tensor cores are made; see gpu/tensor.cl.
 PASSES = {"highest": 3, "high": 1, "medium": 0}
 LLVM_AVX512_TARGETS = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids")
@@ -75,6 +77,11 @@ class Tile:
     def __post_init__(self):
         if self.layout.panel % self.rows:
             raise ValueError(f"{self} walks panels of {self.layout.panel} columns, which its rows must divide.")
+
+    @property
+    def unused_sources(self):
+        """Files of the family that its program does without."""
+        return ()
 
     @property
     def layout(self):
@@ -204,6 +211,13 @@ class GroupTile:
         return cls(device.info.compute_units, precision, ampere, ampere)
 
     @property
+    def unused_sources(self):
+        """Files of the family that its program does without: those of products that it never makes."""
+        if self.is_whole_network:
+            return "gpu/product", "gpu/narrow", "gpu/tensor"
+        return () if self.has_tensor_cores else ("gpu/mma", "gpu/warp", "gpu/tensor")
+
+    @property
     def layout(self):
         """Matrices lie by rows: a panel is wider than any of them."""
         return Layout(self.width, self.width << 24)
@@ -213,7 +227,8 @@ class GroupTile:
         units = max(1, self.units // n_networks)
         if units > 1 or not self.has_tensor_cores:
             return replace(self, units=units)
-        return replace(self, units=1, is_whole_network=True, most_block_rows=LOSS_ROWS)
+        whole = {"is_whole_network": True, "most_block_rows": LOSS_ROWS, "local_size": WHOLE_ITEMS, "sizes": ()}
+        return replace(self, units=1, **whole)
 
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
@@ -243,7 +258,7 @@ class GroupTile:
         if self.is_whole_network and kernel in PRODUCTS:
             rows = inputs + bias if kernel == "dense_backward_weights" else batch_size
             tiles = -(-rows // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
-            return {"tiles": -(-tiles * WARP_ITEMS // self.local_size), "size": WARP_SIZE}
+            return {"tiles": -(-tiles * WARP_ITEMS // self.local_size), "size": WARP_COLUMNS}
         if kernel in ("dense_forward", "dense_backward_input") and self.is_wide(inputs, outputs):
             return self._squares(batch_size, outputs, large, self.units)
         if kernel == "dense_backward_weights":
@@ -316,8 +331,9 @@ class GroupTile:
             f"-DCOLUMNS={1 << 24}",
             f"-DLOCAL_SIZE={self.local_size}",
             f"-DDEPTH={self.depth}",
-            f"-DLARGEST_SIZE={max(self.sizes)}",
+            f"-DLARGEST_SIZE={max(self.sizes, default=0)}",
             "-DMULTIPLY_ADD=fma",
+            *(["-DWHOLE_NETWORK"] if self.is_whole_network else []),
             *(["-DASYNCHRONOUS_COPY"] if self.copies_asynchronously else []),
             *([f"-DPASSES={PASSES[self.precision]}"] if self.has_tensor_cores else []),
         ]

@@ -63,8 +63,6 @@ class Lowering:
         Data whose score the device counts after each epoch; it has linear terms.
     fused : bool, default=True
         Whether activations are computed with the layer before them, whose own values are then nowhere.
-    tile : Tile or GroupTile, default=None
-        Cuts the stages; None takes the program's.
     """
 
     def __init__(
@@ -78,14 +76,13 @@ class Lowering:
         alpha=0.0,
         validation=None,
         fused=True,
-        tile=None,
     ):
         self._fused, self._validation = fused, validation
         self.layers = list(layers)
         self.shapes = infer_shapes(layers, n_features)
         self.training = loss is not None
         self._loss, self._optimizer, self._alpha = loss, optimizer, float(alpha)
-        self._program, self._tile = program, tile or program.tile
+        self._program, self._tile = program, program.tile
         self._layout = program.tile.layout
         self._stages = []
         self._updates = WeightUpdates(self, optimizer, self._alpha)

@@ -51,15 +51,13 @@ class TrainedMember(Member):
     ----------
     request : FitRequest
     program : Program
-    tile : Tile or GroupTile
-        Cuts the stages.
     """
 
     waits_each_epoch, parameters = False, None
     # Of a launch: all that there is time for.
     most_steps = 2**31 - 1
 
-    def __init__(self, request, program, tile):
+    def __init__(self, request, program):
         data, options = request.data, request.options
         self.device, self.dtype = request.device, np.dtype(request.dtype)
         self.validation, self._data, self._options = options.validation, data, options
@@ -77,7 +75,6 @@ class TrainedMember(Member):
             options.optimizer,
             options.alpha,
             validation=options.validation,
-            tile=tile,
         )
         super().__init__(lowering.run())
         self._steps = -(-len(data) // batch_size)
@@ -90,7 +87,7 @@ class TrainedMember(Member):
         self._shuffles = options.shuffle and self._steps > 1
         keeps_best = options.early_stopping and options.validation is not None
         self._phases = Phases.of_training(
-            self.plan, tile, 1, self._steps, len(data), self._shuffles, self.contents.weighted[0], keeps_best
+            self.plan, program.tile, 1, self._steps, len(data), self._shuffles, self.contents.weighted[0], keeps_best
         )
         self._epochs_done, self._results = 0, []
 

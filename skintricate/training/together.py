@@ -138,10 +138,15 @@ class Together:
             raise _Apart("its halting condition is asked by the host")
         _require_dense(data.X)
         program = program_for(
-            request.device, request.dtype, request.network, options.loss, options.optimizer, options.precision
+            request.device,
+            request.dtype,
+            request.network,
+            options.loss,
+            options.optimizer,
+            options.precision,
+            n_networks=n_on_device,
         )
-        tile = program.tile.for_many(n_on_device)
-        return program, _that_suits(request, program, TrainedMember(request, program, tile))
+        return program, _that_suits(request, program, TrainedMember(request, program))
 
     def _member_to_predict(self, request, n_on_device):
         """Return the program and the member of a request, or raise ``_Apart``."""

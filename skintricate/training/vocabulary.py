@@ -6,6 +6,7 @@ import numpy as np
 
 from skintricate import layers, losses, optimizers
 from skintricate.kernels import Program, Vocabulary
+from skintricate.kernels.tile import tile_of
 from skintricate.layers import Activation
 
 
@@ -20,12 +21,16 @@ def built_in():
     )
 
 
-def program_for(device, dtype, network, loss=None, optimizer=None, precision="highest"):
-    """Return the program that knows every class of a network, its loss and its optimizer."""
+def program_for(device, dtype, network, loss=None, optimizer=None, precision="highest", n_networks=1):
+    """Return the program that knows every class of a network, its loss and its optimizer.
+
+    Its stages are cut for one of so many networks that share the device.
+    """
     vocabulary = built_in().including(
         [type(layer) for layer in network if isinstance(layer, Activation)],
         [type(loss)] if loss is not None else [],
         [type(optimizer)] if optimizer is not None else [],
     )
     dtype = np.dtype(dtype).name
-    return device.once((dtype, vocabulary, precision), lambda: Program(device, dtype, vocabulary, precision))
+    tile = device.once((dtype, precision), lambda: tile_of(device, dtype, precision)).for_many(n_networks)
+    return device.once((dtype, vocabulary, tile), lambda: Program(device, dtype, vocabulary, tile))

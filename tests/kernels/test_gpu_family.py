@@ -14,11 +14,11 @@ from contracts import LAYERS, LOSSES, OPTIMIZERS, assert_bitwise, assert_close, 
 from skintricate import Model, list_devices
 from skintricate.backend import open_device
 from skintricate.exceptions import DeviceError
-from skintricate.kernels import GroupTile, program
+from skintricate.kernels import GroupTile
 from skintricate.layers import ELU, GELU, Dense, Dropout, Identity, ReLU, Sigmoid, SiLU, SoftMax, Softplus, TanH
 from skintricate.losses import MeanSquared
 from skintricate.optimizers import Adam, Basic, Momentum
-from skintricate.training import Lowering, MinLossReached, planning, resident, streamed
+from skintricate.training import Lowering, MinLossReached, planning, resident, streamed, vocabulary
 
 RANDOM = np.random.default_rng(0)
 NARROW, WIDE, IMAGES = (RANDOM.normal(size=size) for size in ((53, 13), (150, 300), (300, 784)))
@@ -97,9 +97,9 @@ def gpu_tile(float64, monkeypatch):
             return replace(tile, units=units) if other is device else own(other, dtype, precision)
 
         monkeypatch.setattr(device, "_made", PROGRAMS.setdefault((device.info, units), {}))
-        monkeypatch.setattr(program, "tile_of", tile_of)
+        monkeypatch.setattr(vocabulary, "tile_of", tile_of)
 
-    own = program.tile_of
+    own = vocabulary.tile_of
     return use
 
 
@@ -390,4 +390,4 @@ def test_a_gpu_of_small_groups_is_refused(limits, float64):
     handle = SimpleNamespace(max_work_group_size=limits[0], local_mem_size=limits[1])
     device = SimpleNamespace(handle=handle, info="a small GPU", is_cpu=False)
     with pytest.raises(DeviceError, match=rf"a small GPU has work-groups of {limits[0]} .* {limits[1]} bytes .*cpu"):
-        program.tile_of(device, "float32")
+        vocabulary.tile_of(device, "float32")

@@ -20,7 +20,7 @@ import scipy.sparse
 from skintricate import Model, layers, losses, optimizers
 from skintricate.backend.context import Device, open_device
 from skintricate.backend.launch import Launcher
-from skintricate.kernels import GroupTile, Program, Tile, program
+from skintricate.kernels import GroupTile, Program, Tile
 from skintricate.layers import (
     ELU,
     GELU,
@@ -36,7 +36,7 @@ from skintricate.layers import (
     TanH,
 )
 from skintricate.optimizers import Adam, AdamW, CosineRate, Momentum, Nesterov, RMSprop
-from skintricate.training import MinLossReached, lowering, on_device, resident, streamed
+from skintricate.training import MinLossReached, lowering, on_device, resident, streamed, vocabulary
 
 
 class SmallGroupTile(GroupTile):
@@ -83,7 +83,7 @@ def main():
     tiles = list(TILES) if arguments.tiles == "all" else [t for t in arguments.tiles.split(",") if t] or [None]
     for tile in tiles:
         if tile is not None:
-            program.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
+            vocabulary.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
             open_device(arguments.device)._made.clear()  # programs of the tile before
         run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, arguments.cases.split(","))
     np.savez(

@@ -11,10 +11,15 @@
 /* Rows of a block at most. Scratch holds what narrow products keep, a chunk of the block and a sum for every work-item
  * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
-/* The same where no product is narrow. */
-#define MOST_LOSS_ROWS 64
 #define CHUNK_SCALARS (ITEMS * WIDTH)
+/* Where products are warps', only sums over lanes need it, and blocks have more rows. */
+#ifdef WHOLE_NETWORK
+#define MOST_LOSS_ROWS 64
+#define SCRATCH (2 * ITEMS)
+#else
+#define MOST_LOSS_ROWS MOST_BLOCK_ROWS
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
+#endif
 
 /* Lane q of a vector, q being constant. */
 #if WIDTH == 4

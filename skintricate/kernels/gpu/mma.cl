@@ -6,7 +6,6 @@
  * on in float32: the error is that of float32 ("highest").
  * Otherwise operands are rounded to tf32, 10 bits of the fraction, and products summed in float32 ("high").
  */
-#ifdef PASSES
 /* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting), NaN beyond 4e34. PTX's cvt.rna.tf32 runs at an
  * eighth of the rate. */
 static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
@@ -29,5 +28,4 @@ static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
 #else
 #define SPLIT(bits, large, rest) large = as_uint(tf32(as_float(bits)));
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) MMA_TF32(c, a, b);
-#endif
 #endif

@@ -7,8 +7,10 @@ FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, in
     const int n0 = block * step->run->block_rows, count = SMALLER(step->run->block_rows, step->rows - n0);
     if (count <= 0 && stage->losses < 0) return;
     switch (stage->kind) {
+#ifndef WHOLE_NETWORK
     case DENSE_FORWARD:
     case DENSE_BACKWARD_INPUT: dense_rows(step, stage, n0, count, scratch); break;
+#endif
     case LOSS_SOFTMAX: loss_softmax_rows(step, stage, block, n0, count, scratch); break;
     case LOSS_ELEMENTWISE: loss_elementwise_rows(step, stage, block, n0, count, scratch); break;
     case ACTIVATION_FORWARD: activation_forward_rows(step, stage, n0, count); break;

@@ -6,7 +6,6 @@
  * exchanged so that the 32 lanes that read a fragment are in different banks. RING chunks of DEPTH are there or on
  * their way.
  */
-#ifdef PASSES
 #define TENSOR_ITEMS 128
 #define TENSOR_ROWS 128
 #define TENSOR_COLUMNS 128
@@ -292,4 +291,3 @@ TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     FOR_TENSOR_SUMS((void)y[u], finish_weights(step, stage, r, j, sum, &squares))
     if (stage->parts <= 1) store_squares(step, stage, tile, squares, TENSOR_ITEMS, scratch);
 }
-#endif

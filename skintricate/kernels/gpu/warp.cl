@@ -6,7 +6,6 @@
  * the right operand, group g has columns 2 g and 2 g + 1, one for each of two fragments, which gives member t columns
  * 4 t .. 4 t + 3 of the result. A gradient's rows are those of W, two for each group.
  */
-#ifdef PASSES
 #define WARP_ROWS 16
 #define WARP_COLUMNS 32
 #define WARPS (ITEMS / 32)
@@ -70,11 +69,11 @@ static inline void warp_rows(local const Step *step, local const Stage *stage, i
     }
 }
 
-/* Columns i and i + 1 of row n of the input, which has a column of ones for the bias. */
-static inline float2 input_pair(local const Step *step, local const Stage *stage, int n, int i, bool inside) {
-    float2 x = load_pair(input_row(step, stage, inside ? n : 0, stage->inputs) + i, inside && i < padded(stage->inputs));
-    if (stage->bias && inside && stage->inputs / 2 * 2 == i) {
-        if (stage->inputs == i) x.x = 1;
+/* Columns i and i + 1 of a row of the input, which has a column of ones for the bias: the last of `columns`, if `ones`. */
+static inline float2 input_pair(const global float *row, int i, int columns, bool ones, bool inside) {
+    float2 x = load_pair(row + i, inside && i < padded(columns));
+    if (ones && inside && i == (columns & ~1)) {
+        if (i == columns) x.x = 1;
         else x.y = 1;
     }
     return x;
@@ -87,10 +86,21 @@ static inline void warp_weights(local const Step *step, local const Stage *stage
     const int i = number % row_tiles * WARP_ROWS + 2 * group, j0 = number / row_tiles * WARP_COLUMNS;
     const int end = j0 < width ? SMALLER(stage->rows_end, step->rows) : 0, column = j0 + 2 * group;
     const global float *dz = step->workspace + stage->gradient + column;
+    const bool is_x = stage->source < 0, ones = stage->bias, ordered = is_x && step->run->ordered;
+    const global float *x_rows = is_x ? step->X : step->workspace + stage->source;
+    const global int *order = step->x_order + step->first;
+    const int inputs = stage->inputs, stride = padded(inputs), first = is_x && !ordered ? step->first : 0;
+    /* Which row a sample is has been looked up one step before. */
+#define ROW_OF_INPUT(n) (ordered ? order[SMALLER(n, end - 1)] : first + (n))
+    const int begin = stage->rows_begin + member;
+    int upper = end > 0 ? ROW_OF_INPUT(begin) : 0, lower = end > 0 ? ROW_OF_INPUT(begin + 4) : 0;
     float4 sums[4] = {0, 0, 0, 0};
 #pragma unroll 2
-    for (int n = stage->rows_begin + member; n < end + member; n += 8) {
-        const float2 x = input_pair(step, stage, n, i, n < end), y = input_pair(step, stage, n + 4, i, n + 4 < end);
+    for (int n = begin; n < end + member; n += 8) {
+        const float2 x = input_pair(x_rows + (size_t)upper * stride, i, inputs, ones, n < end);
+        const float2 y = input_pair(x_rows + (size_t)lower * stride, i, inputs, ones, n + 4 < end);
+        upper = ROW_OF_INPUT(n + 8);
+        lower = ROW_OF_INPUT(n + 12);
         const float left[4] = {x.x, x.y, y.x, y.y};
 #pragma unroll
         for (int c = 0; c < 2; c++) {
@@ -110,4 +120,3 @@ static inline void warp_weights(local const Step *step, local const Stage *stage
     }
     if (stage->parts <= 1) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
-#endif

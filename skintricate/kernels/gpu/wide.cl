@@ -1,5 +1,6 @@
 /* Wide products, a tile of stage->size x stage->size by a work-group. Tiles of a stage: row tiles run fastest. */
 
+#ifndef WHOLE_NETWORK
 #define DEFINE_SUM(NAME)                                                                          \
 static inline void NAME(local const Step *step, local const Stage *stage, int row, int column, local scalar *scratch) { \
     if (stage->size == 16) JOIN(NAME, _16)(step, stage, row, column, scratch);                    \
@@ -42,6 +43,7 @@ static inline void wide_weights(local const Step *step, local const Stage *stage
     FOR_SUMS(finish_weights(step, stage, r, j, sum, &squares));
     if (stage->parts <= 1) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
+#endif
 
 /* The weights' gradient where rows are few: a work-item sums a vector of it, with all rows. */
 static inline void few_weights(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
@@ -69,24 +71,23 @@ static inline void run_update(local const Step *step, local const Stage *stage, 
     }
 }
 
+/* Where a group trains a network by itself, its products are made by warps. */
+#ifdef WHOLE_NETWORK
+#define product_of_rows(step, stage, tile, scratch) warp_rows(step, stage, tile)
+#define product_of_weights warp_weights
+#else
+#define product_of_rows wide_rows
+#define product_of_weights wide_weights
+#endif
+
 /* A tile of a stage that is not a block of rows. */
 FUNCTION void run_tile(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
     switch (stage->kind) {
     case DENSE_FORWARD:
-    case DENSE_BACKWARD_INPUT:
-#ifdef PASSES
-        if (stage->size == WARP_SIZE) warp_rows(step, stage, tile);
-        else
-#endif
-            wide_rows(step, stage, tile, scratch);
-        break;
+    case DENSE_BACKWARD_INPUT: product_of_rows(step, stage, tile, scratch); break;
     case DENSE_BACKWARD_WEIGHTS:
-#ifdef PASSES
-        if (stage->size == WARP_SIZE) warp_weights(step, stage, tile, scratch);
-        else
-#endif
         if (stage->size == 0) few_weights(step, stage, tile, scratch);
-        else wide_weights(step, stage, tile, scratch);
+        else product_of_weights(step, stage, tile, scratch);
         break;
     default: run_update(step, stage, tile, scratch);
     }
