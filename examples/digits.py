@@ -9,15 +9,15 @@ import time
 import warnings
 
 import numpy as np
+from sklearn import model_selection
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skintricate import IntricateClassifier
-from skintricate.training import ProgressLine
+from skintricate.model_selection import GridSearchCV
 
 EPOCHS = 60
 BATCH = 200
@@ -26,7 +26,7 @@ RATES = [0.0003, 0.001, 0.003, 0.01]
 
 def main():
     X, y = load_digits(return_X_y=True)
-    data = train_test_split(X.astype(np.float32), y, test_size=0.25, stratify=y, random_state=0)
+    data = model_selection.train_test_split(X.astype(np.float32), y, test_size=0.25, stratify=y, random_state=0)
 
     # The first fit of a machine compiles the kernels; later ones, in any process, find them in a cache.
     started = time.perf_counter()
@@ -35,10 +35,8 @@ def main():
     print(f"ready after {time.perf_counter() - started:.1f} s\n")
 
     print(f"IntricateClassifier, {len(RATES)} learning rates x 3 folds and the best once more, {EPOCHS} epochs each:")
-    ours = IntricateClassifier(
-        (100,), batch_size=BATCH, max_iter=EPOCHS, n_iter_no_change=None, random_state=0, verbose=ProgressLine(EPOCHS)
-    )
-    seconds = search(ours, "learning_rate", data)
+    ours = IntricateClassifier((100,), batch_size=BATCH, max_iter=EPOCHS, n_iter_no_change=None, random_state=0)
+    seconds = search(GridSearchCV, ours, "learning_rate", data)
 
     print("\nMLPClassifier, the same:")
     theirs = MLPClassifier(
@@ -46,18 +44,18 @@ def main():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it trains for a fixed number of epochs
-        their_seconds = search(theirs, "learning_rate_init", data)
+        their_seconds = search(model_selection.GridSearchCV, theirs, "learning_rate_init", data)
     print(
         f"\nIntricateClassifier took {seconds:.2f} s, MLPClassifier {their_seconds:.2f} s: "
         f"{their_seconds / seconds:.1f} times as long."
     )
 
 
-def search(network, rate, data):
+def search(cls, network, rate, data):
     """Search the learning rate, print what came of it and return the seconds it took."""
     X_train, X_test, y_train, y_test = data
     pipeline = Pipeline([("scale", MinMaxScaler()), ("network", network)])
-    grid = GridSearchCV(pipeline, {f"network__{rate}": RATES}, cv=3)
+    grid = cls(pipeline, {f"network__{rate}": RATES}, cv=3)
     started = time.perf_counter()
     grid.fit(X_train, y_train)
     seconds = time.perf_counter() - started

@@ -11,6 +11,7 @@ kernels that the program has.
 
 import argparse
 import contextlib
+import functools
 import os
 from dataclasses import replace
 
@@ -37,6 +38,7 @@ from skintricate.layers import (
 )
 from skintricate.optimizers import Adam, AdamW, CosineRate, Momentum, Nesterov, RMSprop
 from skintricate.training import MinLossReached, lowering, on_device, resident, streamed, vocabulary
+from skintricate.training.together import run_together
 
 
 class SmallGroupTile(GroupTile):
@@ -80,12 +82,13 @@ def main():
     resident.suits = lambda *_: not arguments.staged
     if arguments.groups:
         resident.choose_groups = lambda *_: arguments.groups
+    together = () if arguments.staged else TOGETHER
     tiles = list(TILES) if arguments.tiles == "all" else [t for t in arguments.tiles.split(",") if t] or [None]
     for tile in tiles:
         if tile is not None:
             vocabulary.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
             open_device(arguments.device)._made.clear()  # programs of the tile before
-        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, arguments.cases.split(","))
+        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, arguments.cases.split(","), together)
     np.savez(
         arguments.results,
         launched_=sorted(record.launched),
@@ -167,10 +170,16 @@ def whole_writes():
         write(device, buffer, whole)
 
     Device.write = written
+    # It takes what a queue fills for uninitialised.
+    Device.zeros = lambda device, n_bytes: device.buffer_of(np.zeros(max(n_bytes, 16), np.uint8))
 
 
-def run_cases(record, prefix, device, dtype, chosen):
-    """Train every case, or those chosen, for a few steps and record what came out."""
+# Cases whose networks are trained, and predict, together with another one, too.
+TOGETHER = ("dropout", "validated_classes")
+
+
+def run_cases(record, prefix, device, dtype, chosen, together):
+    """Train every case, or those chosen, for a few steps and record what came out; some also ``together``."""
     for name, (network, X, y, options) in cases().items():
         if name not in chosen and any(chosen):
             continue
@@ -186,6 +195,11 @@ def run_cases(record, prefix, device, dtype, chosen):
         record.arrays[f"{prefix}{name}/predicted_one"] = model.predict(X[:1])
         for number, outputs in enumerate(model.outputs(X[:3])):
             record.arrays[f"{prefix}{name}/outputs_{number}"] = np.asarray(outputs)
+        if name in together:
+            models = [Model(network, device=device, dtype=dtype, random_state=seed) for seed in (3, 4)]
+            run_together([functools.partial(model.fit, X, y, **options) for model in models])
+            predicted = run_together([functools.partial(model.predict, X) for model in models])
+            record.arrays[f"{prefix}{name}/together"] = np.concatenate(predicted)
 
 
 @contextlib.contextmanager
