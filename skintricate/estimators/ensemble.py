@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -15,7 +16,7 @@ from skintricate.training.together import run_together
 LARGEST_SEED = 2**31 - 1
 
 
-class _Ensemble(MetaEstimatorMixin, BaseEstimator):
+class BaseEnsemble(MetaEstimatorMixin, BaseEstimator):
     """What both ensembles share; a subclass says what a member is and how their predictions are joined."""
 
     _member_type = None
@@ -45,9 +46,7 @@ class _Ensemble(MetaEstimatorMixin, BaseEstimator):
         weights = [sample_weight] * len(members)
         if self.bootstrap:
             weights = [_bootstrap_weight(member, X, y, sample_weight, generator) for member in members]
-        self.estimators_ = run_together(
-            [functools.partial(member.fit, X, y, weight) for member, weight in zip(members, weights)]
-        )
+        self.estimators_ = _together([m.fit for m in members], [(X, y, weight) for weight in weights])
         first = self.estimators_[0]
         for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_"):
             self.__dict__.pop(name, None)
@@ -66,12 +65,15 @@ class _Ensemble(MetaEstimatorMixin, BaseEstimator):
         check_number(self, "n_estimators", self.n_estimators, 1, integer=True)
         if not isinstance(self.bootstrap, bool | np.bool_):
             raise TypeError(f"bootstrap must be True or False, got {self.bootstrap!r}.")
-        return [clone(prototype) for _ in range(self.n_estimators)]
+        members = [clone(prototype) for _ in range(self.n_estimators)]
+        members[0]._check_parameters()
+        return members
 
     def _mean(self, method, X):
         """Return the mean of what a method of all members returns."""
         check_is_fitted(self)
-        return np.mean(run_together([functools.partial(getattr(e, method), X) for e in self.estimators_]), axis=0)
+        methods = [getattr(member, method) for member in self.estimators_]
+        return np.mean(_together(methods, [(X,)] * len(methods)), axis=0)
 
     def __sklearn_is_fitted__(self):
         return "estimators_" in self.__dict__
@@ -82,7 +84,7 @@ class _Ensemble(MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
-class IntricateEnsembleClassifier(ClassifierMixin, _Ensemble):
+class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
     """Networks that differ in their random numbers; their probabilities are averaged.
 
     All of them are trained in the same launches on the device.
@@ -166,7 +168,7 @@ class IntricateEnsembleClassifier(ClassifierMixin, _Ensemble):
         return tags
 
 
-class IntricateEnsembleRegressor(RegressorMixin, _Ensemble):
+class IntricateEnsembleRegressor(RegressorMixin, BaseEnsemble):
     """Networks that differ in their random numbers; their predictions are averaged.
 
     Parameters and attributes are those of ``IntricateEnsembleClassifier``, with an ``IntricateRegressor``.
@@ -207,6 +209,20 @@ class IntricateEnsembleRegressor(RegressorMixin, _Ensemble):
 def _bootstrap_weight(member, X, y, sample_weight, generator):
     """Return sample weights that stand for samples drawn with replacement: how often each was drawn."""
     n_samples = np.shape(X)[0] if hasattr(X, "shape") else len(X)
-    drawn = generator.multinomial(n_samples, np.full(n_samples, 1 / n_samples)).astype(float)
     weight = member._check_weight(sample_weight, n_samples, "sample_weight")
-    return drawn if weight is None else drawn * weight
+    while True:
+        drawn = generator.multinomial(n_samples, np.full(n_samples, 1 / n_samples)).astype(float)
+        drawn = drawn if weight is None else drawn * weight
+        if drawn.any():
+            return drawn
+
+
+def _together(methods, arguments):
+    """Return what methods return, each called with arguments of its own under scikit-learn's configuration of now."""
+    configuration = get_config()
+
+    def call(method, values):
+        with config_context(**configuration):
+            return method(*values)
+
+    return run_together([functools.partial(call, *each) for each in zip(methods, arguments)])

@@ -4,7 +4,7 @@
  * phases: [0, step_begin) open an epoch, [step_begin, epoch_end) make a step, [epoch_end, phase_count) close an epoch.
  */
 
-/* skintricate/kernels/stage.py writes these rows. */
+/* skintricate/training/phases.py writes the rows of these, whose types are in stage.py. */
 typedef struct {
     int kind;       /* BLOCKS: a tile is a block of rows that goes through all stages; TILES: tiles of independent stages */
     int first;      /* stages [first, end) */

@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  (makes the Halving classes importable)
 
 from skintricate.estimators.base import BaseIntricate
-from skintricate.model_selection.shared_steps import with_shared_steps, without_shared_steps
+from skintricate.estimators.ensemble import BaseEnsemble
+from skintricate.model_selection.shared_steps import forget_shared_steps, with_shared_steps
 from skintricate.model_selection.together import train_together
 
 log = logging.getLogger("skintricate")
@@ -40,22 +41,22 @@ class _TogetherMixin:
     @contextlib.contextmanager
     def _sharing_steps(self):
         """Let the clones of a Pipeline share the steps they have in common, inside the block."""
-        estimator = self.estimator
-        self.estimator = with_shared_steps(estimator)
+        estimator, sharing = self.estimator, with_shared_steps(self.estimator)
+        self.estimator = sharing
         try:
             yield
         finally:
             self.estimator = estimator
-            without_shared_steps(getattr(self, "best_estimator_", None))
+            forget_shared_steps(sharing)
+            forget_shared_steps(getattr(self, "best_estimator_", None))
 
 
 def _has_network(value):
     """Say whether an estimator is, or has among its parameters, a network of ours."""
-    if isinstance(value, BaseIntricate):
-        return True
-    if not isinstance(value, BaseEstimator) or isinstance(value, type):
+    if isinstance(value, type) or not isinstance(value, BaseEstimator):
         return False
-    return any(isinstance(part, BaseIntricate) for part in value.get_params(deep=True).values())
+    parts = [value, *value.get_params(deep=True).values()]
+    return any(isinstance(part, BaseIntricate | BaseEnsemble) for part in parts)
 
 
 def _values(search):

@@ -23,8 +23,8 @@ class SharedSteps:
         """
 
         def remembered(transformer, X, *args, **kwargs):
-            if getattr(transformer, "random_state", 0) is None:
-                return func(transformer, X, *args, **kwargs)  # draws anew each time
+            if _draws_anew(transformer):
+                return func(transformer, X, *args, **kwargs)
             named = {name: value for name, value in kwargs.items() if name not in ignore}
             X, args = shared(X), tuple(map(shared, args))
             try:
@@ -33,13 +33,17 @@ class SharedSteps:
                 return func(transformer, X, *args, **kwargs)  # such as a lambda, which cannot be told from others
             if key not in self._known:
                 # A copy, since a transformer may write into its X, which others share.
-                result = func(transformer, X.copy() if isinstance(X, np.ndarray) else X, *args, **kwargs)
+                result = func(transformer, X.copy() if hasattr(X, "copy") else X, *args, **kwargs)
                 # X and the others are kept, since the key names them by their place in memory.
                 self._known[key] = result, X, args
             (transformed, fitted), *_ = self._known[key]
             return transformed, fitted
 
         return remembered
+
+    def clear(self):
+        """Forget everything."""
+        self._known.clear()
 
     def __deepcopy__(self, memo):
         return self
@@ -55,11 +59,17 @@ def with_shared_steps(estimator):
     return estimator
 
 
-def without_shared_steps(estimator):
-    """Return a fitted Pipeline, which forgets what it shared."""
+def forget_shared_steps(estimator):
+    """Let a Pipeline have no memory any more, and its clones forget what they shared."""
     if isinstance(estimator, Pipeline) and isinstance(estimator.memory, SharedSteps):
+        estimator.memory.clear()
         estimator.set_params(memory=None)
-    return estimator
+
+
+def _draws_anew(transformer):
+    """Say whether a transformer, or one inside it, draws random numbers that are others in every fit."""
+    parameters = transformer.get_params(deep=True)
+    return any(name.split("__")[-1] == "random_state" and value is None for name, value in parameters.items())
 
 
 def _key(value):

@@ -74,7 +74,7 @@ class TogetherBackend(ParallelBackendBase):
 
     def submit(self, func, callback=None):
         """Keep a task until a result is asked for."""
-        self._waiting.append(_Future(func, callback))
+        self._waiting.append(_Future(self, func, callback))
         return self._waiting[-1]
 
     apply_async = submit
@@ -126,13 +126,13 @@ class TogetherBackend(ParallelBackendBase):
 class _Future:
     """A task of joblib and, some time, its result."""
 
-    def __init__(self, function, callback):
-        self.function, self.callback = function, callback
+    def __init__(self, backend, function, callback):
+        self._backend, self.function, self.callback = backend, function, callback
         self.result, self.is_done = None, False
 
     def get(self, timeout=None):
-        """Return the result."""
-        return self.result
+        """Return the result, for which joblib before 1.5 asks here."""
+        return self._backend.retrieve_result(self)
 
 
 def _wave_size(futures):

@@ -80,7 +80,8 @@ class Cohort:
                 total += costs[ordered[0]]
                 some.append(ordered.pop(0))
             expected = max(self._seconds(total, groups), self._correction * max(costs[member] for member in some))
-            yield some, min(max(1, int(PATIENCE / expected)), some[0].most_steps)
+            left = max(member.steps_left for member in some)
+            yield some, min(max(1, int(PATIENCE / expected)), left, some[0].most_steps)
 
     def _seconds(self, cost, groups):
         """Return the seconds that a step of members with this sum of costs is expected to take."""
@@ -98,9 +99,11 @@ class Cohort:
         n_groups = len(turns) * groups if self._family == "gpu" else min(self._units, len(turns))
         Launcher(device, self._kernel, n_groups)(device.queue, 0)
         control = self.pool.read("control")
-        self._correction = (time.perf_counter() - started) / (cost * groups / self._units)
+        elapsed = time.perf_counter() - started
         for member in members:
             member.took(min(steps, member.steps_left), control, self.pool)
+        if not any(member.has_stopped for member in members):  # else steps were left out
+            self._correction = elapsed / (cost * groups / self._units)
 
     def _turns(self, members, steps):
         """Return the table of turns; those of a CPU are short, so that all work-groups end at about the same time."""

@@ -131,7 +131,7 @@ class _Loop:
         self.history = History()
         self._has_classes = options.has_classes(data)
         self._network = network
-        self._started = time.perf_counter()
+        self._started = trainer.started
         self._best_score, self._without_improvement = -np.inf, 0
 
     def run(self, interrupts):

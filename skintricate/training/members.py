@@ -1,5 +1,7 @@
 """A network of a cohort: what it is lowered to, where it lies, and what became of it."""
 
+import time
+
 import numpy as np
 
 from skintricate.kernels import RUN
@@ -9,6 +11,8 @@ from skintricate.training.lowering import Lowering
 from skintricate.training.phases import Phases
 from skintricate.training.trainer import capacity_of
 
+# Integers of a network's `control`; see epoch.cl.
+CONTROL = 4
 # Rows with which a network predicts at once, at most.
 LARGEST_BATCH = 4096
 
@@ -21,7 +25,11 @@ class Member:
     plan : Plan
     steps_left : int
         Of the run that it is in.
+    has_stopped : bool
+        Whether the device has ended its training.
     """
+
+    has_stopped = False
 
     def __init__(self, plan):
         self.plan, self.steps_left = plan, 0
@@ -33,11 +41,16 @@ class Member:
         turn["first_epoch"], turn["first_step"], turn["steps"] = self._epoch, self._taken + begin, steps
         return turn
 
+    @property
+    def _table_bytes(self):
+        """Bytes of its tables and of what the pool leaves between its parts, at most."""
+        return self.plan.stages.nbytes + self._phases.table.nbytes + 2**14
+
     def _place(self, pool, runs, parameters):
         """Let the pool hold what every member has."""
         self._places["parameters"] = pool.add("parameters", self.plan.parameter_size, parameters)
         self._places["workspace"] = pool.add("workspace", self.plan.workspace_size)
-        self._places["control"] = pool.add("control", 4)
+        self._places["control"] = pool.add("control", CONTROL)
         self._places["run"] = pool.add("run", len(runs), runs)
         self._places["stages"] = pool.add_equal("stages", self.plan.stages)
         self._places["phases"] = pool.add_equal("phases", self._phases.table)
@@ -59,6 +72,7 @@ class TrainedMember(Member):
 
     def __init__(self, request, program):
         data, options = request.data, request.options
+        self.started = time.perf_counter()
         self.device, self.dtype = request.device, np.dtype(request.dtype)
         self.validation, self._data, self._options = options.validation, data, options
         halting = ()
@@ -106,7 +120,7 @@ class TrainedMember(Member):
         """Bytes on the device, at most, the rows of X left out."""
         n_rows = sum(len(part) for part in self.contents.parts if part is not None)
         numbers = sum(self.contents.sizes.values()) + n_rows * (self._data.Y.shape[1] + 1)
-        return numbers * self.dtype.itemsize + 3 * 4 * n_rows
+        return numbers * self.dtype.itemsize + 3 * 4 * n_rows + self._table_bytes
 
     def lay_out(self, pool, rows):
         """Let the pool hold everything but X."""
@@ -148,8 +162,9 @@ class TrainedMember(Member):
         """Take note of steps taken; they are over where the device has stopped."""
         self._taken += steps
         self.steps_left -= steps
-        self._control = control[self._places["control"] :][:4]
-        if self._control[0]:
+        self._control = control[self._places["control"] :][:CONTROL]
+        self.has_stopped = bool(self._control[0])
+        if self.has_stopped:
             self.steps_left = 0
 
     def end_run(self, history):
@@ -213,7 +228,8 @@ class PredictingMember(Member):
     @property
     def n_bytes(self):
         """Bytes on the device, the rows of X left out."""
-        return (self.plan.parameter_size + self.plan.workspace_size) * self.dtype.itemsize + 4 * len(self._X)
+        numbers = self.plan.parameter_size + self.plan.workspace_size
+        return numbers * self.dtype.itemsize + 4 * len(self._X) + self._table_bytes
 
     def lay_out(self, pool, rows):
         """Let the pool hold everything but X."""

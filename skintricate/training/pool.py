@@ -60,7 +60,7 @@ class Pool:
         self._known.clear()
 
     def write(self, name, parts):
-        """Copy arrays to their places, a list of ``(place, array)`` that holds all or most of the buffer."""
+        """Copy arrays to their places, a list of ``(place, array)``; what lies between them becomes zero."""
         first, end = min(place for place, _ in parts), max(place + array.size for place, array in parts)
         whole = np.zeros(end - first, self.type_of(name))
         for place, array in parts:

@@ -9,6 +9,7 @@ import contextvars
 import itertools
 import queue
 import threading
+import time
 import warnings
 import weakref
 
@@ -49,7 +50,7 @@ class Rendezvous:
         self.arrays = EqualArrays() if outer is None else outer.arrays
         # Numbers that tasks draw to share several devices.
         self.turns = itertools.count() if outer is None else outer.turns
-        self._returned, self._has_ended = queue.SimpleQueue(), False
+        self._returned, self._lock, self._has_ended = queue.SimpleQueue(), threading.Lock(), False
 
     def run(self, functions):
         """Call functions without arguments and return the list of their results.
@@ -57,11 +58,11 @@ class Rendezvous:
         The first exception of a function ends the others, inside what they asked for, and is raised.
         """
         tasks = [_Task(self, function) for function in functions]
-        with _warnings_kept():
+        with _warnings_kept() as self._outside:
             try:
                 self._run(tasks)
-            except BaseException as error:
-                self._end(tasks, error)
+            except BaseException:
+                self._end(tasks)
                 raise
         return [task.result for task in tasks]
 
@@ -88,11 +89,13 @@ class Rendezvous:
                 task.outcomes, outcomes = outcomes[: len(task.requests)], outcomes[len(task.requests) :]
 
     def _wait(self, awaited, running, asking):
-        """Wait until this task, or any, asks or ends; no longer than ``PATIENCE`` where others have asked."""
+        """Wait until this task, or any, asks or ends; no longer than it is busy where others have asked."""
         while True:
             try:
                 task = self._returned.get(timeout=PATIENCE if asking else None)
             except queue.Empty:
+                if any(task.is_busy() for task in running):
+                    continue
                 return
             running.remove(task)
             task.join()
@@ -103,15 +106,16 @@ class Rendezvous:
             if task is awaited or awaited is None:
                 return
 
-    def _end(self, tasks, error):
+    def _end(self, tasks):
         """Raise inside all tasks that have asked, one after the other, until they have ended."""
-        self._has_ended = True
+        with self._lock:
+            self._has_ended = True
         for task in tasks:
             while task.is_waiting:
-                task.outcomes = _Ended(error)
+                task.outcomes = _Ended()
                 task.go_on()
                 while self._returned.get() is not task:
-                    pass  # one that was waited for too long
+                    pass  # one that was waited for too long, and has ended
                 task.join()
 
 
@@ -129,6 +133,7 @@ class _Task:
         self._warnings, self._thread = _warnings_state(), None
         self.result = self.error = self.requests = self.outcomes = None
         self.has_ended = self.is_waiting = False
+        self._seconds = 0.0
 
     def go_on(self):
         """Let it run; it reports to the rendezvous when it asks or ends."""
@@ -139,6 +144,15 @@ class _Task:
         else:
             self._told.release()
 
+    def is_busy(self):
+        """Say whether the thread has worked since this was asked last, and does not wait for another one."""
+        try:
+            seconds = time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+        except (AttributeError, OSError):  # not on Windows and macOS
+            return False
+        before, self._seconds = self._seconds, seconds
+        return seconds - before > PATIENCE / 100
+
     def join(self):
         """Wait for the end of the thread of a task that has ended."""
         if self.has_ended:
@@ -146,34 +160,31 @@ class _Task:
 
     def ask(self, requests):
         """Wait until the requests are served."""
-        if self._rendezvous._has_ended:
-            raise _Ended
-        self.requests, self.is_waiting = requests, True
-        self._warnings, before = _warnings_state(), self._before
-        _set_warnings_state(before)
+        with self._rendezvous._lock:
+            if self._rendezvous._has_ended:
+                raise _Ended
+            self.requests, self.is_waiting = requests, True
+        self._warnings = _warnings_state()
+        _set_warnings_state(self._rendezvous._outside)
         self._rendezvous._returned.put(self)
         self._told.acquire()
-        self._enter()
+        _set_warnings_state(self._warnings)
         outcomes, self.outcomes, self.requests = self.outcomes, None, None
         if isinstance(outcomes, _Ended):
             raise outcomes
         return outcomes
 
-    def _enter(self):
-        """Take over the warnings' state."""
-        self._before = _warnings_state()
-        _set_warnings_state(self._warnings)
-
     def _run(self):
         """Call the function, in the task's thread."""
         _here.rendezvous, _here.task = self._rendezvous, self
-        self._enter()
+        _set_warnings_state(self._warnings)
         try:
             self.result = self._function()
         except BaseException as error:
             self.error = error
         self.has_ended = True
-        _set_warnings_state(self._before)
+        if not self._rendezvous._has_ended:
+            _set_warnings_state(self._rendezvous._outside)
         self._function = self._context = None
         self._rendezvous._returned.put(self)
 
@@ -186,20 +197,15 @@ class EqualArrays:
 
     def shared(self, array):
         """Return the first array that is equal to this one and alive."""
-        if type(array) is not np.ndarray or array.size == 0 or array.dtype.hasobject:
+        if type(array) is not np.ndarray or array.ndim == 0 or array.size == 0 or array.dtype.hasobject:
             return array
         key = array.shape, array.dtype.str, array[0].tobytes(), array[-1].tobytes()
-        alive = [known for known in map(_called, self._known.get(key, [])) if known is not None]
+        alive = [known for reference in self._known.get(key, []) if (known := reference()) is not None]
         for known in alive:
             if known is array or np.array_equal(known, array):
                 return known
         self._known[key] = [weakref.ref(known) for known in (*alive, array)]
         return array
-
-
-def _called(reference):
-    """Return what a weak reference refers to."""
-    return reference()
 
 
 def _warnings_state():
@@ -216,11 +222,27 @@ def _set_warnings_state(state):
         pass
 
 
+# How warnings are treated outside of tasks, once for each rendezvous at work: the last to end restores it.
+_baseline, _baseline_lock = [], threading.Lock()
+
+
 @contextlib.contextmanager
 def _warnings_kept():
-    """Treat warnings after the block as before it."""
+    """Treat warnings after the block as before it, also where other threads have a rendezvous meanwhile.
+
+    Yields how they are treated outside of its tasks.
+    """
     state = _warnings_state()
+    if current() is not None:
+        yield state
+        return
+    with _baseline_lock:
+        _baseline.append(_baseline[0] if _baseline else state)
+        state = _baseline[0]
     try:
-        yield
+        yield state
     finally:
-        _set_warnings_state(state)
+        with _baseline_lock:
+            state = _baseline.pop()
+            if not _baseline:
+                _set_warnings_state(state)

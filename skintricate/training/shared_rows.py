@@ -26,7 +26,8 @@ class SharedRows:
 
     def __init__(self, device, dtype, n_features, x_columns):
         self._device, self._dtype, self._columns = device, np.dtype(dtype), x_columns
-        factors = np.random.default_rng(0).integers(2**63, size=n_features, dtype=np.uint64)
+        n_words = n_features * self._dtype.itemsize // 4
+        factors = np.random.default_rng(0).integers(2**63, size=n_words, dtype=np.uint64)
         self._factors = factors | np.uint64(1)
         self._rows = np.empty((0, n_features), self._dtype)
         self._hashes, self._places = np.empty(0, np.uint64), np.empty(0, np.int32)
@@ -38,9 +39,9 @@ class SharedRows:
         """The device's buffer of all rows so far."""
         n_rows = len(self._rows)
         if n_rows > self._capacity:
-            self._capacity = n_rows + n_rows // 4
-            self._buffer = row_buffer(self._device, self._capacity, self._columns, self._dtype)
-            self._written = 0
+            capacity, self._buffer, self._capacity, self._written = n_rows + n_rows // 4, None, 0, 0
+            self._buffer = row_buffer(self._device, capacity, self._columns, self._dtype)
+            self._capacity = capacity
         step = max(1, UPLOAD_BYTES // (self._columns * self._dtype.itemsize))
         for begin in range(self._written, n_rows, step):
             rows = dense_rows(self._rows, slice(begin, min(begin + step, n_rows)), self._dtype, self._columns)
@@ -48,9 +49,14 @@ class SharedRows:
         self._written = n_rows
         return self._buffer
 
-    def n_bytes(self, n_more):
-        """Return the bytes that the device needs for the rows so far and so many more."""
-        return (len(self._rows) + n_more) * 5 // 4 * self._columns * self._dtype.itemsize
+    @property
+    def n_bytes(self):
+        """Bytes that the device needs for the rows so far."""
+        return len(self._rows) * 5 // 4 * self._columns * self._dtype.itemsize
+
+    def forget_matrices(self):
+        """Look at every matrix anew, since its owner may change it; the rows stay."""
+        self._known.clear()
 
     def places(self, X):
         """Return where the rows of a matrix lie, an array of shape ``(N,)`` and dtype int32; new ones are added."""
@@ -76,7 +82,7 @@ class SharedRows:
         by_hash = np.argsort(hashes)
         self._hashes, self._places = hashes[by_hash], np.concatenate([self._places, places[is_new]])[by_hash]
         result = places[inverse.ravel()].astype(np.int32)
-        other = (_bits(self._rows[result]) != _bits(X)).any(axis=1)
+        other = (_words(self._rows[result]) != _words(X)).any(axis=1)
         if other.any():  # different rows of one hash: these lie by themselves
             result[other] = len(self._rows) + np.arange(np.count_nonzero(other), dtype=np.int32)
             self._rows = np.concatenate([self._rows, X[other]])
@@ -85,11 +91,12 @@ class SharedRows:
     def _hash(self, X):
         """Return a hash of 64 bits for each row."""
         hashes = np.zeros(len(X), np.uint64)
-        for bits, factor in zip(_bits(X).T, self._factors):
-            hashes += bits * factor
+        for word, factor in zip(_words(X).T, self._factors):
+            mixed = (word ^ (word >> np.uint32(15))) * factor
+            hashes += mixed ^ (mixed >> np.uint64(32))
         return hashes
 
 
-def _bits(X):
-    """Return the bits of floats as unsigned integers."""
-    return X.view(np.uint32 if X.dtype.itemsize == 4 else np.uint64)
+def _words(X):
+    """Return the bits of floats as unsigned integers of 32 bits, one or two for each."""
+    return X.view(np.uint32)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from skintricate.backend.launch import device_errors
+from skintricate.exceptions import DeviceMemoryError
 from skintricate.training import resident
 from skintricate.training.cohort import Cohort
 from skintricate.training.interrupts import Interrupts
@@ -15,6 +16,9 @@ from skintricate.training.rendezvous import Rendezvous
 from skintricate.training.requests import FitRequest, PredictRequest
 from skintricate.training.shared_rows import SharedRows
 from skintricate.training.vocabulary import program_for
+
+# Of the largest buffer, that rows of X may take; beyond it those of earlier requests are given up.
+SHARE_OF_ROWS = 0.5
 
 log = logging.getLogger("skintricate")
 
@@ -66,18 +70,20 @@ class Together:
     def _run(self, requests, make_member, run):
         """Make the members, let those that can share launches run, and return the outcome of every request."""
         outcomes, lots = [None] * len(requests), {}
-        counts = Counter(request.device for request in requests)
+        counts = Counter(map(_kind, requests))
         for number, request in enumerate(requests):
             try:
                 with device_errors(request.device):
-                    program, member = make_member(request, counts[request.device])
-            except _Apart as reason:
-                log.info("%s by itself: %s.", "A network trains" if run is _train else "A network predicts", reason)
+                    program, member = make_member(request, counts[_kind(request)])
+            except (_Apart, DeviceMemoryError) as reason:
+                log.info("A network %s by itself: %s.", "trains" if run is _train else "predicts", reason)
             except Exception as error:
                 outcomes[number] = error
             else:
                 key = request.device, program, request.dtype, member.n_features
                 lots.setdefault(key, []).append((number, member))
+        for rows in self._rows.values():
+            rows.forget_matrices()
         with Interrupts() as interrupts:
             _on_all_devices(lots, lambda key, lot: self._run_lot(key, lot, run, outcomes, interrupts))
         return outcomes
@@ -88,32 +94,45 @@ class Together:
         if not are_worth_a_launch(device, len(lot)):
             log.info("%d networks run one by one: fewer than the device has cores.", len(lot))
             return
-        rows_key = device, np.dtype(dtype), n_features
-        if rows_key not in self._rows:
-            self._rows[rows_key] = SharedRows(device, dtype, n_features, program.tile.x_columns(n_features))
-        rows = self._rows[rows_key]
         try:
-            with device_errors(device):
-                for some in self._that_fit(device, rows, lot):
+            rows = self._rows_of(device, program, dtype, n_features, lot)
+            if rows is None:
+                log.info("%d networks run one by one: their rows do not fit into the device's memory.", len(lot))
+                return
+            for some in self._that_fit(device, rows, lot):
+                with device_errors(device):
                     cohort = Cohort(device, program, dtype, rows, [member for _, member in some])
                     try:
                         run(cohort, interrupts)
                     finally:
                         cohort.end()
-                    for number, member in some:
-                        outcomes[number] = member
+                for number, member in some:
+                    outcomes[number] = member
         except Exception as error:
+            # What is on the device may be gone. Each has an exception of its own: they are raised in many threads.
+            self._rows.clear()
             for number, _ in lot:
-                outcomes[number] = outcomes[number] or error
+                if outcomes[number] is None:
+                    outcomes[number] = type(error)(*error.args)
+
+    def _rows_of(self, device, program, dtype, n_features, lot):
+        """Return the rows that all members share, with those of earlier ones where there is room, or None."""
+        key, most = (device, np.dtype(dtype), n_features), SHARE_OF_ROWS * device.budget.largest
+        for is_new in (key not in self._rows, True):
+            if is_new:
+                self._rows[key] = SharedRows(device, dtype, n_features, program.tile.x_columns(n_features))
+            for _, member in lot:
+                for X in member.matrices:
+                    self._rows[key].places(X)
+            if self._rows[key].n_bytes <= most:
+                return self._rows[key]
+        del self._rows[key]
+        return None
 
     def _that_fit(self, device, rows, lot):
         """Yield the members that fit into the device's memory together; what does not fit at all is left."""
-        n_rows = sum({id(X): len(X) for _, member in lot for X in member.matrices}.values())
         budget, n_bytes, some = device.budget, 0, []
-        room = min(budget.total - rows.n_bytes(n_rows), budget.largest)
-        if rows.n_bytes(n_rows) > budget.largest:
-            log.info("%d networks run one by one: their rows do not fit into the device's memory together.", len(lot))
-            return
+        room = min(budget.total - rows.n_bytes, budget.largest)
         for number, member in lot:
             if member.n_bytes > room:
                 log.info("A network runs by itself: it needs %d bytes, and %d are left.", member.n_bytes, room)
@@ -136,7 +155,9 @@ class Together:
         halting = options.halting_condition
         if halting is not None and not halting.on_device(options.has_classes(data), request.dtype):
             raise _Apart("its halting condition is asked by the host")
-        _require_dense(data.X)
+        for part in (data, options.validation and options.validation.data):
+            if part is not None:
+                _require_dense(part.X)
         program = program_for(
             request.device,
             request.dtype,
@@ -148,7 +169,7 @@ class Together:
         )
         return program, _that_suits(request, program, TrainedMember(request, program))
 
-    def _member_to_predict(self, request, n_on_device):
+    def _member_to_predict(self, request, _):
         """Return the program and the member of a request, or raise ``_Apart``."""
         _require_dense(request.X)
         program = program_for(request.device, request.dtype, request.network, precision=request.precision)
@@ -185,6 +206,12 @@ def _on_all_devices(lots, run_lot):
 
 class _Apart(Exception):
     """Why a network cannot share launches."""
+
+
+def _kind(request):
+    """Return what networks have in common that can share launches, but for what their programs know."""
+    X = request.data.X if isinstance(request, FitRequest) else request.X
+    return request.device, request.dtype, X.shape[1]
 
 
 def _require_dense(X):

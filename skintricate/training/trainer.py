@@ -1,5 +1,7 @@
 """What running epochs of a network on a device has in common, wherever the data is."""
 
+import time
+
 import numpy as np
 
 from skintricate.kernels.stage import STOPS
@@ -34,6 +36,8 @@ class Trainer:
 
     Attributes
     ----------
+    started : float
+        When, in seconds of ``time.perf_counter``.
     epochs_at_once : int
         How many epochs may be queued before results are read; training adapts it.
     validation : Validation or None
@@ -49,7 +53,7 @@ class Trainer:
     _decides_on_device = False
 
     def __init__(self, device, dtype, program, plan, state, data, options, rows, steps, validation=None, halting=()):
-        self.validation, self.halts = validation, bool(halting)
+        self.started, self.validation, self.halts = time.perf_counter(), validation, bool(halting)
         self.waits_each_epoch = options.must_wait or bool(
             (options.validation is not None and validation is None)
             or (options.halting_condition is not None and not halting)

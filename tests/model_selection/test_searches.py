@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy.sparse import csr_matrix
 from scipy.stats import loguniform
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -18,13 +19,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, recall_score
 from sklearn.model_selection import GroupKFold, ShuffleSplit, cross_val_predict, cross_validate, learning_curve
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputClassifier, RegressorChain
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skintricate.model_selection as ours
 from skintricate import IntricateClassifier, IntricateRegressor
 from skintricate.backend import open_device
+from skintricate.estimators import IntricateEnsembleClassifier
 from skintricate.exceptions import DivergenceError
 from skintricate.initializers import HeUniform, NormalRandom
 from skintricate.layers import Dense, Dropout, TanH
@@ -387,3 +389,41 @@ def test_larger_problem(device, served):
     data = make_classification(300, 12, n_informative=8, n_classes=4, random_state=0)
     space = {"layers": [(20,), (30, 10), (100,)], "learning_rate": [1e-3, 1e-2]}
     check("GridSearchCV", classifier(device, max_iter=10), space, device, data, cv=3)
+
+
+def test_sparse_validation_data(device, served):
+    fit_params = {"X_val": csr_matrix(X[::3]), "y_val": y[::3]}
+    check("GridSearchCV", classifier(device), {"alpha": [0, 1]}, device, cv=3, fit_params=fit_params)
+    assert served == [0]
+
+
+def test_a_search_over_ensembles_of_default_networks(device, served):
+    ensemble = IntricateEnsembleClassifier(n_estimators=1, random_state=0)
+    search = ours.GridSearchCV(ensemble, {"n_estimators": [1, 2]}, cv=2, refit=False)
+    search.fit(X[::5], y[::5])
+    assert served == [6]
+
+
+def test_configuration_reaches_the_networks_of_an_ensemble(device):
+    ensemble = IntricateEnsembleClassifier(classifier(device), n_estimators=2, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        ensemble.fit(X, y)
+        assert ensemble.predict(X).shape == y.shape
+
+
+def test_what_was_shared_is_forgotten(device, served):
+    search = ours.GridSearchCV(
+        make_pipeline(StandardScaler(), classifier(device)), {"intricateclassifier__alpha": [0, 1]}, cv=3
+    ).fit(X, y)
+    assert search.scorer_._estimator.memory is None or not search.scorer_._estimator.memory._known
+
+
+def test_an_array_that_changes_between_fits(device, served):
+    data, target = X.astype(np.float32), np.column_stack([X[:, 0], X[:, 1]])
+    network = IntricateRegressor((4,), device=device, **SHORT)
+    wanted = [MultiOutputRegressor(network).fit(k * data, target).predict(data) for k in (1, 3)]
+    with ours.train_together():
+        results = [MultiOutputRegressor(network).fit(data, target).predict(X)]
+        data *= 3
+        results.append(MultiOutputRegressor(network).fit(data, target).predict(X))
+    np.testing.assert_allclose(results, wanted, atol=0 if open_device(device).is_cpu else 1e-3)

@@ -1,6 +1,7 @@
 """Tasks that meet."""
 
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -195,3 +196,37 @@ def test_equal_arrays_are_shared(waiter):
     assert shared(third) is third
     text = np.array([["a", None]], dtype=object)
     assert Rendezvous(waiter).run([task(text)])[0] is text
+
+
+def test_warning_filters_survive_two_threads(waiter):
+    before, inside, others = warnings.filters, threading.Event(), threading.Event()
+
+    def first():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inside.set()
+            others.wait(5)
+
+    def second():
+        inside.wait(5)
+        Rendezvous(waiter).run([others.set])
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    Rendezvous(waiter).run([first])
+    thread.join()
+    assert warnings.filters is before
+
+
+def test_a_busy_task_is_not_overtaken(waiter, monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.05)
+
+    def busy():
+        end = time.process_time() + 0.3
+        while time.process_time() < end:
+            pass
+        return ask(2)
+
+    assert Rendezvous(waiter).run([lambda: ask(1), busy, busy]) == [2, 4, 4]
+    if hasattr(time, "pthread_getcpuclockid"):
+        assert waiter.served == [[1, 2, 2]]

@@ -37,3 +37,22 @@ def test_rows_on_the_device(device, monkeypatch):
         on_device = opened.read(np.empty((end, 4), np.float32), rows.buffer)
         np.testing.assert_array_equal(on_device[places, :3], X[:end])
         np.testing.assert_array_equal(on_device[places, 3], 0)
+
+
+def test_a_matrix_that_changes_is_looked_at_again(device):
+    X = rng.normal(size=(30, 3)).astype(np.float32)
+    rows = SharedRows(open_device(device), np.float32, 3, 4)
+    rows.places(X)
+    X *= 2
+    rows.forget_matrices()
+    places = rows.places(X)
+    np.testing.assert_array_equal(rows._rows[places], X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_small_integers_do_not_collide(dtype, device):
+    X = np.unique(rng.integers(2, size=(3000, 40)), axis=0).astype(dtype)
+    rows = SharedRows(open_device(device), dtype, 40, 40)
+    for _ in range(2):
+        rows.places(X.copy())
+    assert len(rows._rows) == len(X)

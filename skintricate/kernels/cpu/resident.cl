@@ -10,9 +10,6 @@
  * Steps count from the history's first epoch, epochs from training's beginning.
  */
 
-/* Counters lie LINE integers apart: of drawn turns, of finished tickets, then of drawn ones for each queue. Behind them,
- * one integer a turn: whether it has ended. */
-
 /* Draw a ticket below `end`, the first of this phase being `begin`; -1 where none is left. */
 static inline int draw_ticket(volatile global int *drawn, int begin, int end) {
     for (;;) {
@@ -120,14 +117,17 @@ static inline void run_turn(STEP_ARGUMENTS, const global Phase *phases, const gl
     }
 }
 
-/* `groups` of 1: every group draws turns until none is left. More: all of them work at the only one. */
+/* `groups` of 1: every group draws turns until none is left. More: all of them work at the only one.
+ * tickets: counters, LINE integers apart, of drawn turns, of finished tickets, and of drawn ones for each queue; behind
+ * them an integer a turn, whether it has ended.
+ */
 KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *turns, volatile global int *tickets,
                 int turn_count, int groups) {
     volatile global int *ended = tickets + LINE * (2 + groups);
     for (;;) {
         const int turn = groups > 1 ? 0 : atomic_add(tickets, 1);
         if (turn >= turn_count) return;
-        /* It is that of a group that has drawn it already. */
+        /* It lies before this one, so a group that runs has drawn it. */
         if (turns[turn].after >= 0) {
             while (!ended[turns[turn].after]);
             mem_fence(CLK_GLOBAL_MEM_FENCE);
