@@ -107,7 +107,7 @@ def skorch_net(arguments):
     network = torch.nn.Sequential(torch.nn.Linear(64, UNITS), torch.nn.ReLU(), torch.nn.Linear(UNITS, 10))
     return skorch.NeuralNetClassifier(
         network,
-        torch.nn.CrossEntropyLoss,
+        criterion=torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
         optimizer__fused=True,
         batch_size=BATCH,
