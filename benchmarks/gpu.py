@@ -32,6 +32,7 @@ from contenders import jax, skorch, torch
 from report import driver, machine, table, write_section
 
 from skintricate.backend import open_device
+from skintricate.training.together import run_together
 
 OURS, PEERS = "skintricate", ("torch", "torch, CUDA graph", "JAX", "skorch")
 CASES = {case.name: case for case in GPU_CASES}
@@ -186,16 +187,27 @@ def training(case, place, arguments, failures):
 
 
 def models(place, arguments):
-    """Return the row of many networks that are trained at once; ours cannot yet."""
+    """Return the row of many networks that are trained at once."""
     case = CASES["digits"]
     X, y = case.data(arguments)
-    makers = {}
+    makers = {OURS: functools.partial(our_models, case, place, X, y)}
     if place.jax is not None:
         makers["JAX"] = functools.partial(jax_scan, contenders.JaxScan(case, 1, "highest", MODELS), X, y, MODELS)
     names = cells(take_turns(makers, arguments.rounds))
-    row = [f"{MODELS} x {case.label}, a model's step", "highest", "-", "-", "-", *(names[name] for name in PEERS)]
+    names = [names[name] for name in (OURS, *PEERS)]
+    row = [f"{MODELS} x {case.label}, a model's step", "highest", names[0], "-", "-", *names[1:]]
     print(*row, sep="  ", flush=True)
     return row
+
+
+def our_models(case, place, X, y):
+    """Return our contender that trains networks together."""
+
+    def fit(epochs):
+        train = contenders.our_model(case, epochs, place.wish, "highest")
+        return run_together([functools.partial(train, X, y)] * MODELS)[0].history_.latest[-1].loss
+
+    return Contender(fit, case.steps * MODELS)
 
 
 def loss_error(case, precision, place, X, y, expected):
