@@ -1,6 +1,7 @@
 """What both estimators share; they differ in targets and score alone."""
 
 import contextlib
+import functools
 import numbers
 import warnings
 
@@ -262,6 +263,8 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _draw_seed(self):
         """Return a seed from ``random_state``."""
+        if type(self.random_state) is int and 0 <= self.random_state < 2**32:
+            return _seed_of(self.random_state)
         try:
             return int(check_random_state(self.random_state).randint(LARGEST_SEED))
         except (TypeError, ValueError) as error:
@@ -525,6 +528,12 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return "model_" in self.__dict__
+
+
+@functools.lru_cache(1024)
+def _seed_of(random_state):
+    """Return the first number that an integer's generator draws; making it takes as long as checking the data."""
+    return int(np.random.RandomState(random_state).randint(LARGEST_SEED))
 
 
 def _dense(y):

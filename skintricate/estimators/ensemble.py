@@ -6,7 +6,7 @@ import numpy as np
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skintricate.configurable import check_number
 from skintricate.estimators.classifier import IntricateClassifier
@@ -65,6 +65,11 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator):
         check_number(self, "n_estimators", self.n_estimators, 1, integer=True)
         if not isinstance(self.bootstrap, bool | np.bool_):
             raise TypeError(f"bootstrap must be True or False, got {self.bootstrap!r}.")
+        if self.bootstrap and prototype.early_stopping:
+            raise ValueError(
+                "bootstrap=True weighs each network's samples by how often they were drawn, which leaves too few for "
+                "early_stopping to hold out. Use bootstrap=False, or early_stopping=False with a fixed max_iter."
+            )
         members = [clone(prototype) for _ in range(self.n_estimators)]
         members[0]._check_parameters()
         return members
@@ -96,8 +101,9 @@ class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
     n_estimators : int, default=10
         Networks.
     bootstrap : bool, default=False
-        Whether each network has a sample of the data of its own, drawn with replacement. Without it they differ in
-        initial weights and the order of the samples, which is often enough.
+        Whether each network has a sample of the data of its own, drawn with replacement: weights of the samples.
+        Without it they differ in initial weights and the order of the samples, which is often enough. Not with
+        networks that stop early.
     random_state : int, RandomState or None, default=None
 
     Attributes
@@ -208,7 +214,12 @@ class IntricateEnsembleRegressor(RegressorMixin, BaseEnsemble):
 
 def _bootstrap_weight(member, X, y, sample_weight, generator):
     """Return sample weights that stand for samples drawn with replacement: how often each was drawn."""
-    n_samples = np.shape(X)[0] if hasattr(X, "shape") else len(X)
+    try:
+        n_samples = _num_samples(X)
+    except TypeError:
+        n_samples = 0
+    if n_samples == 0:
+        return sample_weight  # the network says what is wrong with X
     weight = member._check_weight(sample_weight, n_samples, "sample_weight")
     while True:
         drawn = generator.multinomial(n_samples, np.full(n_samples, 1 / n_samples)).astype(float)

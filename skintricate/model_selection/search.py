@@ -80,7 +80,8 @@ class GridSearchCV(_TogetherMixin, model_selection.GridSearchCV):
     - ``n_jobs`` has no meaning, since all cores of the device are at work; unless one of joblib's backends for
       several processes or machines is active, such as ``joblib.parallel_config(backend="dask")``: its workers get a
       share of the candidates each.
-    - The times in ``cv_results_`` go from the beginning of a fit to its end; others are trained meanwhile.
+    - Fits go on beside each other. The times in ``cv_results_`` are from the beginning of a fit to its end; all fits
+      draw from NumPy's global random state before any scorer does; a transformer that candidates share warns once.
 
     See Also
     --------

@@ -1,5 +1,6 @@
 """The earlier steps of a Pipeline, fitted once for all candidates of a search that have them in common."""
 
+import copy
 import pickle
 
 import joblib
@@ -11,7 +12,10 @@ from skintricate.training.rendezvous import shared
 
 
 class SharedSteps:
-    """What a Pipeline takes as its ``memory``: keeps fitted transformers and what they made of X, in this process."""
+    """What a Pipeline takes as its ``memory``: keeps fitted transformers and what they made of X, in this process.
+
+    Equal arrays that networks are trained on become one again where these are checked.
+    """
 
     def __init__(self):
         self._known = {}
@@ -32,12 +36,11 @@ class SharedSteps:
             except (pickle.PicklingError, AttributeError, TypeError):
                 return func(transformer, X, *args, **kwargs)  # such as a lambda, which cannot be told from others
             if key not in self._known:
-                # A copy, since a transformer may write into its X, which others share.
                 result = func(transformer, X.copy() if hasattr(X, "copy") else X, *args, **kwargs)
                 # X and the others are kept, since the key names them by their place in memory.
                 self._known[key] = result, X, args
-            (transformed, fitted), *_ = self._known[key]
-            return transformed, fitted
+            # Copies, as of a memory on disk: the next step may write into them.
+            return copy.deepcopy(self._known[key][0])
 
         return remembered
 

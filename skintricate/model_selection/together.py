@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import ParallelBackendBase, get_active_backend
 
@@ -151,5 +152,5 @@ def _n_bytes(value):
     """Return the bytes of an array, a sparse matrix or a data frame; 0 for anything else."""
     value = getattr(value, "data", value) if hasattr(value, "nnz") else value
     if hasattr(value, "memory_usage"):
-        return int(value.memory_usage().sum())
+        return int(np.sum(value.memory_usage()))
     return getattr(value, "nbytes", 0)

@@ -15,8 +15,9 @@ import weakref
 
 import numpy as np
 
-# Seconds after which a task that does not come back may be waiting for one that has asked.
-PATIENCE = 10.0
+# Seconds after which a task that does not come back, and does not work, may be waiting for one that has asked; and the
+# same once that has happened.
+PATIENCE, LATER_PATIENCE = 10.0, 0.05
 # What `warnings.catch_warnings` changes, for all threads: each task has its own.
 WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
 
@@ -50,6 +51,7 @@ class Rendezvous:
         self.arrays = EqualArrays() if outer is None else outer.arrays
         # Numbers that tasks draw to share several devices.
         self.turns = itertools.count() if outer is None else outer.turns
+        self._patience = PATIENCE
         self._returned, self._lock, self._has_ended = queue.SimpleQueue(), threading.Lock(), False
 
     def run(self, functions):
@@ -92,10 +94,11 @@ class Rendezvous:
         """Wait until this task, or any, asks or ends; no longer than it is busy where others have asked."""
         while True:
             try:
-                task = self._returned.get(timeout=PATIENCE if asking else None)
+                task = self._returned.get(timeout=self._patience if asking else None)
             except queue.Empty:
-                if any(task.is_busy() for task in running):
+                if any(task.is_busy(self._patience) for task in running):
                     continue
+                self._patience = min(self._patience, LATER_PATIENCE)
                 return
             running.remove(task)
             task.join()
@@ -133,7 +136,7 @@ class _Task:
         self._warnings, self._thread = _warnings_state(), None
         self.result = self.error = self.requests = self.outcomes = None
         self.has_ended = self.is_waiting = False
-        self._seconds = 0.0
+        self._worked = 0.0
 
     def go_on(self):
         """Let it run; it reports to the rendezvous when it asks or ends."""
@@ -144,14 +147,14 @@ class _Task:
         else:
             self._told.release()
 
-    def is_busy(self):
-        """Say whether the thread has worked since this was asked last, and does not wait for another one."""
+    def is_busy(self, seconds):
+        """Say whether the thread has worked in the seconds since this was asked last."""
         try:
-            seconds = time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+            worked = time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
         except (AttributeError, OSError):  # not on Windows and macOS
             return False
-        before, self._seconds = self._seconds, seconds
-        return seconds - before > PATIENCE / 100
+        before, self._worked = self._worked, worked
+        return worked - before > seconds / 100
 
     def join(self):
         """Wait for the end of the thread of a task that has ended."""

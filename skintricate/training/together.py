@@ -86,6 +86,8 @@ class Together:
             rows.forget_matrices()
         with Interrupts() as interrupts:
             _on_all_devices(lots, lambda key, lot: self._run_lot(key, lot, run, outcomes, interrupts))
+            if interrupts.pressed:
+                raise KeyboardInterrupt
         return outcomes
 
     def _run_lot(self, key, lot, run, outcomes, interrupts):

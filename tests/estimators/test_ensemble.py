@@ -110,8 +110,25 @@ def test_feature_names(device):
         ({"estimator": LogisticRegression()}, "estimator must be None or an IntricateClassifier"),
         ({"n_estimators": 0}, "n_estimators"),
         ({"bootstrap": "yes"}, "bootstrap must be True or False"),
+        ({"bootstrap": True, "estimator": IntricateClassifier(early_stopping=True)}, "Use bootstrap=False"),
+        ({"estimator": IntricateClassifier(batch_size=0)}, "batch_size"),
     ],
 )
 def test_bad_parameters(options, message, device):
     with pytest.raises((TypeError, ValueError), match=message):
         IntricateEnsembleClassifier(**options).fit(X, y)
+
+
+def test_bootstrap_leaves_errors_of_the_data_to_the_networks(device):
+    ensemble = IntricateEnsembleClassifier(IntricateClassifier(device=device), 2, bootstrap=True)
+    for data in (np.empty((0, 3)), None):
+        with pytest.raises(ValueError, match=r"0 sample|2D array"):
+            ensemble.fit(data, np.empty(0))
+
+
+def test_bootstrap_with_few_weights_above_zero(device):
+    weight = np.zeros(len(y))
+    weight[[0, 60, 120]] = 1
+    network = IntricateClassifier((4,), device=device, **SHORT)
+    ensemble = IntricateEnsembleClassifier(network, 5, bootstrap=True, random_state=0).fit(X, y, weight)
+    assert ensemble.predict_proba(X).shape == (150, 3)

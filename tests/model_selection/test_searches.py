@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import signal
 import warnings
 
 import numpy as np
@@ -15,13 +16,13 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_iris, make_classification, make_regression
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import make_scorer, recall_score
 from sklearn.model_selection import GroupKFold, ShuffleSplit, cross_val_predict, cross_validate, learning_curve
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
 import skintricate.model_selection as ours
 from skintricate import IntricateClassifier, IntricateRegressor
@@ -30,8 +31,9 @@ from skintricate.estimators import IntricateEnsembleClassifier
 from skintricate.exceptions import DivergenceError
 from skintricate.initializers import HeUniform, NormalRandom
 from skintricate.layers import Dense, Dropout, TanH
+from skintricate.model_selection.shared_steps import SharedSteps
 from skintricate.optimizers import Adam, Momentum, RMSprop
-from skintricate.training import Callback, MinLossReached, together
+from skintricate.training import Callback, MinLossReached, cohort, together
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
 X, y = load_iris(return_X_y=True)
@@ -106,7 +108,7 @@ VALUES = {
 
 
 @pytest.mark.filterwarnings("ignore:Training halted:skintricate.exceptions.HaltingWarning")
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(26))
 def test_random_spaces(seed, device, served):
     generator = np.random.default_rng(seed)
     names = generator.choice(list(VALUES), size=2, replace=False)
@@ -427,3 +429,60 @@ def test_an_array_that_changes_between_fits(device, served):
         data *= 3
         results.append(MultiOutputRegressor(network).fit(data, target).predict(X))
     np.testing.assert_allclose(results, wanted, atol=0 if open_device(device).is_cpu else 1e-3)
+
+
+@pytest.mark.parametrize("kind", [pd.Series, pd.Categorical, list])
+def test_targets_of_other_types(kind, device, served):
+    check("GridSearchCV", classifier(device), {"alpha": [0, 1]}, device, (X, kind(y)), cv=3, refit=False)
+
+
+def test_a_last_step_that_writes_into_its_data(device, served):
+    data = (X + 3, X[:, 0])
+    pipeline = Pipeline([("scale", MinMaxScaler()), ("last", IntricateRegressor((8,), device=device, **SHORT))])
+    space = [{"last": [Ridge(copy_X=False)], "last__alpha": [0.01, 0.02, 0.03]}, {"last": [pipeline[-1]]}]
+    check("GridSearchCV", pipeline, space, device, data, cv=3, refit=False)
+
+
+class Stateful(TransformerMixin, BaseEstimator):
+    """Transforms otherwise each time."""
+
+    count = 0
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        self.count += 1
+        return X * self.count
+
+
+def test_a_transformer_that_changes_when_it_transforms(device, served):
+    pipeline = make_pipeline(Stateful(), classifier(device, max_iter=20))
+    space = {"intricateclassifier__alpha": [0, 0.01]}
+    check("GridSearchCV", pipeline, space, device, cv=3, return_train_score=True, refit=False)
+
+
+def test_a_memory_of_functions_with_other_results():
+    def function(transformer, X, y):
+        return X, y, transformer
+
+    remembered = SharedSteps().cache(function)
+    for _ in range(2):
+        first, second, third = remembered(StandardScaler(), X, y)
+        np.testing.assert_array_equal(first, X)
+        np.testing.assert_array_equal(second, y)
+        assert isinstance(third, StandardScaler)
+
+
+def test_interrupted_in_the_last_launch(device, monkeypatch):
+    launch = cohort.Cohort._launch
+
+    def interrupted(self, members, *arguments):
+        launch(self, members, *arguments)
+        if not any(member.steps_left for member in self.members):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cohort.Cohort, "_launch", interrupted)
+    monkeypatch.setattr(together, "are_worth_a_launch", lambda device, n: True)
+    with pytest.raises(KeyboardInterrupt):
+        ours.GridSearchCV(classifier(device), {"alpha": [0, 1]}, cv=3).fit(X, y)
