@@ -1,6 +1,7 @@
 """Networks that share launches come out as they do by themselves."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -270,11 +271,15 @@ def test_what_cannot_share_a_launch_trains_by_itself(device, caplog):
     ]
 
 
-def test_fewer_networks_than_cores_train_one_by_one(device, monkeypatch):
+@pytest.mark.parametrize(("n_networks", "together_"), [(3, False), (4, True)])
+def test_fewer_networks_than_cores_train_one_by_one(n_networks, together_, device, monkeypatch):
     monkeypatch.undo()
-    opened = open_device(device)
-    outcomes = Together().fit([request(device)])
-    assert outcomes == [None] if opened.is_cpu else isinstance(outcomes[0], TrainedMember)
+    cpu = SimpleNamespace(is_cpu=True, handle=SimpleNamespace(max_compute_units=4))
+    assert together.are_worth_a_launch(cpu, n_networks) == together_
+    assert together.are_worth_a_launch(SimpleNamespace(is_cpu=False), n_networks)
+    monkeypatch.setattr(together, "are_worth_a_launch", lambda *_: together_)
+    outcomes = Together().fit([request(device, k) for k in range(n_networks)])
+    assert [isinstance(outcome, TrainedMember) for outcome in outcomes] == n_networks * [together_]
 
 
 def test_a_bad_network_spoils_no_other(device):
