@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from skintricate.backend.launch import Launcher
-from skintricate.kernels import LINE
+from skintricate.kernels import LINE, TURN
 from skintricate.kernels.stage import PLACES
 from skintricate.training.interrupts import PATIENCE
 from skintricate.training.pool import Pool
@@ -34,8 +34,10 @@ class Cohort:
         self._units = device.handle.max_compute_units
         self._correction = CAUTION
         self.pool = Pool(device, dtype)
-        for member in members:
+        for number, member in enumerate(members):
+            member.number = number
             member.lay_out(self.pool, rows)
+        self._table, self._costs = np.array([member.turn for member in members], TURN), {}
         self._rows = rows
         self._kernel = None
 
@@ -72,7 +74,7 @@ class Cohort:
 
     def _slices(self, active, groups):
         """Yield members with how many steps they take in one launch."""
-        costs = {member: seconds_of_step(member.plan, COSTS[self._family], groups) for member in active}
+        costs = {member: self._cost(member, groups) for member in active}
         ordered = sorted(active, key=lambda member: -costs[member] * member.steps_left)
         while ordered:
             some, total = [], 0.0
@@ -90,7 +92,7 @@ class Cohort:
     def _launch(self, members, steps, groups):
         """Let members take so many steps, or those they have left, and look which of them have stopped."""
         device, turns = self._device, self._turns(members, steps)
-        cost = sum(seconds_of_step(m.plan, COSTS[self._family], groups) * min(steps, m.steps_left) for m in members)
+        cost = sum(self._cost(member, groups) * min(steps, member.steps_left) for member in members)
         started = time.perf_counter()
         counters = np.zeros(3 * LINE * (1 + len(turns)), np.int32)
         table, tickets = device.buffer_of(turns), device.buffer_of(counters)
@@ -110,13 +112,23 @@ class Cohort:
         parts = 1
         if self._family == "cpu":
             parts = max(1, min(steps, -(-TURNS_PER_UNIT * self._units // len(members))))
-        length, turns, last = -(-steps // parts), [], {}
+        length, tables, last = -(-steps // parts), [], np.full(len(self.members), -1)
+        numbers, epochs, taken, left = np.array([(m.number, m.epoch, m.taken, m.steps_left) for m in members]).T
+        n_turns = 0
         for begin in range(0, steps, length):
-            for member in members:
-                count = min(length, steps - begin, member.steps_left - begin)
-                if count > 0:
-                    turn = member.turn(begin, count)
-                    turn["after"] = last.get(member, -1)
-                    last[member] = len(turns)
-                    turns.append(turn)
-        return np.array(turns)
+            counts = np.minimum(length, np.minimum(steps, left) - begin)
+            some = np.flatnonzero(counts > 0)
+            turns = self._table[numbers[some]]
+            turns["first_epoch"], turns["first_step"], turns["steps"] = epochs[some], taken[some] + begin, counts[some]
+            turns["after"] = last[numbers[some]]
+            last[numbers[some]] = n_turns + np.arange(len(some))
+            n_turns += len(some)
+            tables.append(turns)
+        return np.concatenate(tables)
+
+    def _cost(self, member, groups):
+        """Return the seconds that a step of a member is expected to take so many work-groups."""
+        key = member, groups
+        if key not in self._costs:
+            self._costs[key] = seconds_of_step(member.plan, COSTS[self._family], groups)
+        return self._costs[key]

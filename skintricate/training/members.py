@@ -23,8 +23,12 @@ class Member:
     Attributes
     ----------
     plan : Plan
-    steps_left : int
-        Of the run that it is in.
+    number : int
+        Its place in the cohort.
+    turn : ndarray of dtype TURN
+        Where it lies, without steps.
+    epoch, taken, steps_left : int
+        Epochs trained before the run that it is in, and steps of this run.
     has_stopped : bool
         Whether the device has ended its training.
     """
@@ -33,13 +37,8 @@ class Member:
 
     def __init__(self, plan):
         self.plan, self.steps_left = plan, 0
-        self._taken, self._places, self._phases, self._capacity, self._epoch = 0, {}, None, 1, 0
-
-    def turn(self, begin, steps):
-        """Return the row of the table of turns for steps that begin after so many more."""
-        turn = self._turn.copy()
-        turn["first_epoch"], turn["first_step"], turn["steps"] = self._epoch, self._taken + begin, steps
-        return turn
+        self.number, self.epoch, self.taken, self.turn = 0, 0, 0, None
+        self._places, self._phases, self._capacity = {}, None, 1
 
     @property
     def _table_bytes(self):
@@ -54,7 +53,7 @@ class Member:
         self._places["run"] = pool.add("run", len(runs), runs)
         self._places["stages"] = pool.add_equal("stages", self.plan.stages)
         self._places["phases"] = pool.add_equal("phases", self._phases.table)
-        self._turn = self._phases.turn(self._places, self._capacity)
+        self.turn = self._phases.turn(self._places, self._capacity)
 
 
 class TrainedMember(Member):
@@ -153,14 +152,14 @@ class TrainedMember(Member):
     def begin_run(self):
         """Begin the next epochs; return what to write of scalars and of the run, each ``(place, array)``."""
         epochs = min(self._capacity, self._options.max_iter - self._epochs_done)
-        self._taken, self._epoch = 0, self._state.epoch
+        self.taken, self.epoch = 0, self._state.epoch
         self.steps_left = epochs * self._steps
-        scalars = self.contents.scalars(self.steps_left, self._epoch, self._steps)
+        scalars = self.contents.scalars(self.steps_left, self.epoch, self._steps)
         return (self._places["scalars"], scalars), (self._places["run"], self._runs())
 
     def took(self, steps, control, pool):
         """Take note of steps taken; they are over where the device has stopped."""
-        self._taken += steps
+        self.taken += steps
         self.steps_left -= steps
         self._control = control[self._places["control"] :][:CONTROL]
         self.has_stopped = bool(self._control[0])
@@ -251,8 +250,8 @@ class PredictingMember(Member):
     def took(self, steps, control, pool):
         """Take the outputs of a batch of rows out of the workspace."""
         batch_size, output = self.plan.batch_size, self.plan.output
-        part = self.outputs[self._taken * batch_size :][:batch_size]
-        self._taken += steps
+        part = self.outputs[self.taken * batch_size :][:batch_size]
+        self.taken += steps
         self.steps_left -= steps
         flat = np.empty(batch_size * self._layout.padded(output.columns), self.dtype)
         pool.read_part("workspace", flat, self._places["workspace"] + output.offset)
