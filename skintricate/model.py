@@ -350,7 +350,7 @@ class Model:
         """Return the outputs that are predicted together with those of other tasks, or None."""
         device = self._open_device()
         self.device_ = self._describe(device)
-        return ask(PredictRequest(device, self.dtype, self.layers, self.n_features_in_, self.state, X, self.precision))
+        return ask(PredictRequest(device, self.dtype, self.layers, self.state, X, self.precision))
 
     def _run_forward(self, method, X):
         """Run the forward pass; after a device failed, the next call opens it anew."""

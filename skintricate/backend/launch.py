@@ -2,8 +2,6 @@
 
 import contextlib
 
-import numpy as np
-
 from skintricate.backend.context import forget_device
 from skintricate.exceptions import DeviceError
 
@@ -26,12 +24,6 @@ class Launcher:
         size = device.cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
         self._local = (kernel.get_work_group_info(size, device.handle)[0], 1)
         self._global = (groups * self._local[0], 1)
-
-    def set_last_arguments(self, *numbers):
-        """Change the last int arguments for the launches queued from now on."""
-        first = self._kernel.num_args - len(numbers)
-        for index, number in enumerate(numbers, first):
-            self._kernel.set_arg(index, np.int32(number))
 
     def __call__(self, queue, number):
         """Queue the kernel; ``number`` reaches it as the offset of its second dimension."""

@@ -9,11 +9,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skintricate.configurable import check_number
+from skintricate.estimators.base import LARGEST_SEED
 from skintricate.estimators.classifier import IntricateClassifier
 from skintricate.estimators.regressor import IntricateRegressor
 from skintricate.training.together import run_together
-
-LARGEST_SEED = 2**31 - 1
 
 
 class BaseEnsemble(MetaEstimatorMixin, BaseEstimator):
@@ -45,7 +44,7 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator):
             member.set_params(random_state=generator.randint(LARGEST_SEED))
         weights = [sample_weight] * len(members)
         if self.bootstrap:
-            weights = [_bootstrap_weight(member, X, y, sample_weight, generator) for member in members]
+            weights = [_bootstrap_weight(member, X, sample_weight, generator) for member in members]
         self.estimators_ = _together([m.fit for m in members], [(X, y, weight) for weight in weights])
         first = self.estimators_[0]
         for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_"):
@@ -212,7 +211,7 @@ class IntricateEnsembleRegressor(RegressorMixin, BaseEnsemble):
         return tags
 
 
-def _bootstrap_weight(member, X, y, sample_weight, generator):
+def _bootstrap_weight(member, X, sample_weight, generator):
     """Return sample weights that stand for samples drawn with replacement: how often each was drawn."""
     try:
         n_samples = _num_samples(X)

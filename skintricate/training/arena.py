@@ -48,7 +48,7 @@ class Arena:
         self.control = self._zeros(4 * 4)
         self._run = device.buffer(2 * RUN.itemsize)
         if constants is None:
-            constants = np.array(plan.constants or [0.0], self.dtype)
+            constants = plan.constants_with((), self.dtype)
         self._constants = device.buffer_of(constants)
         self._stages = device.buffer_of(plan.stages)
         unused = self._constants
@@ -85,14 +85,6 @@ class Arena:
                 numbers.append(launch.end)
             launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
         return launchers
-
-    def write_run(self, **fields):
-        """Set what stays the same during a forward pass."""
-        runs = np.zeros(2, RUN)
-        runs["block_rows"], runs["stage_count"] = self.plan.block_rows, len(self.plan.stages)
-        for name, value in fields.items():
-            runs[name] = value
-        self.write_runs(runs)
 
     def write_runs(self, runs):
         """Set what stays the same during a run of steps, of the rows trained on and of those of validation."""

@@ -5,9 +5,10 @@ import time
 import numpy as np
 
 from skintricate.backend.launch import Launcher
-from skintricate.kernels import LINE, TURN
+from skintricate.kernels import TURN
 from skintricate.kernels.stage import PLACES
 from skintricate.training.interrupts import PATIENCE
+from skintricate.training.phases import counters
 from skintricate.training.pool import Pool
 from skintricate.training.resident import CAUTION, COSTS, choose_groups, seconds_of_step
 
@@ -94,8 +95,7 @@ class Cohort:
         device, turns = self._device, self._turns(members, steps)
         cost = sum(self._cost(member, groups) * min(steps, member.steps_left) for member in members)
         started = time.perf_counter()
-        counters = np.zeros(3 * LINE * (1 + len(turns)), np.int32)
-        table, tickets = device.buffer_of(turns), device.buffer_of(counters)
+        table, tickets = device.buffer_of(turns), device.buffer_of(counters(len(turns), groups))
         for index, argument in enumerate((table, tickets, np.int32(len(turns)), np.int32(groups)), len(PLACES)):
             self._kernel.set_arg(index, argument)
         n_groups = len(turns) * groups if self._family == "gpu" else min(self._units, len(turns))

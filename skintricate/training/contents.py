@@ -17,6 +17,22 @@ class Results(NamedTuple):
     score: np.ndarray
 
 
+def prediction_runs(plan, n_rows, ordered=False):
+    """Return what stays the same while a network predicts so many rows; see ``Contents.runs`` for ``ordered``."""
+    runs = np.zeros(2, RUN)
+    for name, value in {
+        "samples": n_rows,
+        "batch_size": plan.batch_size,
+        "steps": -(-n_rows // plan.batch_size),
+        "ordered": ordered,
+        "block_rows": plan.block_rows,
+        "stage_count": len(plan.stages),
+        "partials": 2,
+    }.items():
+        runs[name] = value
+    return runs
+
+
 class Contents:
     """The numbers of a training, wherever they lie.
 
@@ -58,13 +74,23 @@ class Contents:
         """The data trained on and, where the device scores it, the validation data."""
         return self._data, self._validation.data if self._validation else None
 
+    @property
+    def shuffles(self):
+        """Whether samples are taken in an order: where one step takes all, it would change the rounding alone."""
+        return self._options.shuffle and self.steps > 1
+
+    @property
+    def keeps_best(self):
+        """Whether the device keeps the weights of the best score."""
+        return self._options.early_stopping and self._validation is not None
+
     def parameters(self):
         """Return weights, optimizer states and transposes."""
         return self.state.pack(self.plan, self._layout, self.n_states, self.dtype)
 
     def constants(self):
         """Return the hyper-parameters of all stages, and the halting condition behind them."""
-        return np.array([*self.plan.constants, *self._halting] or [0.0], self.dtype)
+        return self.plan.constants_with(self._halting, self.dtype)
 
     def scalars(self, n_steps, epoch, steps_per_epoch):
         """Return the optimizer's scalars of the next steps; ``epoch`` is where they begin."""
@@ -96,8 +122,7 @@ class Contents:
         """
         plan, options, validation = self.plan, self._options, self._validation
         n_validation = len(validation.data) if validation else 0
-        stops_by_score = options.early_stopping and validation is not None
-        decides = decides and (not options.early_stopping or stops_by_score)
+        decides = decides and (not options.early_stopping or self.keeps_best)
         total = samples + n_validation
         runs = np.zeros(2, RUN)
         for name, value in {
@@ -117,7 +142,7 @@ class Contents:
             "scalar_count": len(options.optimizer.scalar_names),
             "shuffle_side": shuffle_side(samples),
             "patience": options.patience if decides else 0,
-            "early_stopping": stops_by_score,
+            "early_stopping": self.keeps_best,
             "best": plan.best,
             "halting": len(plan.constants),
             "halting_count": len(self._halting) // 2,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
+# Bytes of X that are converted on the host at once.
+UPLOAD_BYTES = 64 * 2**20
 # Scalars after the end of X and Y that vector loads may touch; their lanes are never used.
 TAIL = 64
 
@@ -56,6 +58,13 @@ def dense_rows(X, index, dtype, n_columns):
     padded = np.zeros((len(rows), n_columns), dtype)
     padded[:, : rows.shape[1]] = rows
     return padded
+
+
+def upload_slices(begin, end, n_columns, dtype):
+    """Yield slices of the rows from ``begin`` to ``end``, each of so many that they may be converted at once."""
+    rows = max(1, UPLOAD_BYTES // (max(n_columns, 1) * np.dtype(dtype).itemsize))
+    for first in range(begin, end, rows):
+        yield slice(first, min(first + rows, end))
 
 
 def write_rows(device, buffer, array, offset=0):

@@ -72,6 +72,11 @@ class FitOptions:
         """Whether somebody on the host wants to see the weights after every epoch."""
         return bool(self.metrics) or any(callback.synchronous for callback in self.callbacks)
 
+    def halting_on_device(self, data, dtype):
+        """Return the halting condition's instructions for a device; () where there is none the device knows."""
+        condition = self.halting_condition
+        return () if condition is None else condition.on_device(self.has_classes(data), dtype) or ()
+
     def has_classes(self, data):
         """Say whether accuracy has a meaning."""
         return data.class_codes or self.loss.targets == "probability"

@@ -7,6 +7,7 @@ import numpy as np
 
 from skintricate.backend.launch import device_errors
 from skintricate.training.arena import Arena
+from skintricate.training.contents import prediction_runs
 from skintricate.training.data import dense_rows, row_buffer, write_rows
 from skintricate.training.lowering import Lowering
 from skintricate.training.vocabulary import program_for
@@ -150,7 +151,7 @@ class _Pass:
         """Queue the pass over up to ``capacity`` rows, which must not change before ``read``."""
         device, rows = self._device, len(X)
         if rows != self._rows:
-            self._arena.write_run(samples=rows, batch_size=self.capacity, steps=1, partials=2)
+            self._arena.write_runs(prediction_runs(self.plan, rows))
             self._rows = rows
         write_rows(device, self._X, X)
         for launch in self._launchers:

@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 
-from skintricate.kernels import RUN
-from skintricate.training.contents import Contents
+from skintricate.training.contents import Contents, prediction_runs
 from skintricate.training.forward import slice_rows
 from skintricate.training.lowering import Lowering
 from skintricate.training.phases import Phases
+from skintricate.training.planning import lower_training
 from skintricate.training.trainer import capacity_of
 
 # Integers of a network's `control`; see epoch.cl.
@@ -74,57 +74,48 @@ class TrainedMember(Member):
         self.started = time.perf_counter()
         self.device, self.dtype = request.device, np.dtype(request.dtype)
         self.validation, self._data, self._options = options.validation, data, options
-        halting = ()
-        if options.halting_condition is not None:
-            halting = options.halting_condition.on_device(options.has_classes(data), self.dtype)
+        halting = options.halting_on_device(data, self.dtype)
         self.halts = bool(halting)
-        batch_size = min(options.batch_size, len(data))
-        lowering = Lowering(
-            request.network,
-            data.n_features,
-            batch_size,
-            program,
-            options.loss,
-            options.optimizer,
-            options.alpha,
-            validation=options.validation,
-        )
-        super().__init__(lowering.run())
-        self._steps = -(-len(data) // batch_size)
+        super().__init__(lower_training(request.network, data, program, options, options.validation))
+        self._steps = -(-len(data) // self.plan.batch_size)
         self._capacity = capacity_of(options, self._steps)
         self._state = request.state
-        self.contents = Contents(
+        self.contents = contents = Contents(
             program, self.plan, self.dtype, self._state, data, options, self._steps, self._capacity,
             options.validation, halting,
         )  # fmt: skip
-        self._shuffles = options.shuffle and self._steps > 1
-        keeps_best = options.early_stopping and options.validation is not None
         self._phases = Phases.of_training(
-            self.plan, program.tile, 1, self._steps, len(data), self._shuffles, self.contents.weighted[0], keeps_best
+            self.plan,
+            program.tile,
+            1,
+            self._steps,
+            len(data),
+            contents.shuffles,
+            contents.weighted[0],
+            contents.keeps_best,
         )
         self._epochs_done, self._results = 0, []
 
     @property
-    def n_features(self):
-        """Columns of X."""
-        return self._data.n_features
-
-    @property
     def matrices(self):
         """Every X that it reads."""
-        return [part.X for part in self.contents.parts if part is not None]
+        return [part.X for part in self._parts]
+
+    @property
+    def _parts(self):
+        """The data trained on, and the validation data where there are some."""
+        return [part for part in self.contents.parts if part is not None]
 
     @property
     def n_bytes(self):
         """Bytes on the device, at most, the rows of X left out."""
-        n_rows = sum(len(part) for part in self.contents.parts if part is not None)
+        n_rows = sum(map(len, self._parts))
         numbers = sum(self.contents.sizes.values()) + n_rows * (self._data.Y.shape[1] + 1)
         return numbers * self.dtype.itemsize + 3 * 4 * n_rows + self._table_bytes
 
     def lay_out(self, pool, rows):
         """Let the pool hold everything but X."""
-        contents, parts = self.contents, [part for part in self.contents.parts if part is not None]
-        sizes = contents.sizes
+        contents, parts, sizes = self.contents, self._parts, self.contents.sizes
         Y = np.concatenate([np.asarray(part.Y, self.dtype) for part in parts])
         self._places["Y"] = pool.add_equal("Y", Y)
         if any(contents.weighted):
@@ -207,17 +198,12 @@ class PredictingMember(Member):
 
     def __init__(self, request, program):
         batch_size = slice_rows(len(request.X), LARGEST_BATCH)
-        super().__init__(Lowering(request.network, request.n_features, batch_size, program).run())
+        super().__init__(Lowering(request.network, request.X.shape[1], batch_size, program).run())
         self._state, self._X, self._layout = request.state, request.X, program.tile.layout
         self.dtype = np.dtype(request.dtype)
         self._phases = Phases.of_prediction(self.plan)
         self.outputs = np.empty((len(self._X), self.plan.output.columns), self.dtype)
         self.steps_left = -(-len(self._X) // batch_size)
-
-    @property
-    def n_features(self):
-        """Columns of X."""
-        return self._X.shape[1]
 
     @property
     def matrices(self):
@@ -232,19 +218,9 @@ class PredictingMember(Member):
 
     def lay_out(self, pool, rows):
         """Let the pool hold everything but X."""
-        runs = np.zeros(2, RUN)
-        for name, value in {
-            "samples": len(self._X),
-            "batch_size": self.plan.batch_size,
-            "steps": self.steps_left,
-            "ordered": 1,
-            "block_rows": self.plan.block_rows,
-            "stage_count": len(self.plan.stages),
-            "partials": 2,
-        }.items():
-            runs[name] = value
         self._places["order"] = pool.add_equal("order", rows.places(self._X))
-        self._places["constants"] = pool.add_equal("constants", np.array(self.plan.constants or [0.0], self.dtype))
+        self._places["constants"] = pool.add_equal("constants", self.plan.constants_with((), self.dtype))
+        runs = prediction_runs(self.plan, len(self._X), ordered=True)
         self._place(pool, runs, self._state.pack(self.plan, self._layout, 0, self.dtype))
 
     def took(self, steps, control, pool):

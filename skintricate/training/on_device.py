@@ -5,12 +5,10 @@ import time
 import numpy as np
 
 from skintricate.training import resident
+from skintricate.training.data import upload_slices
 from skintricate.training.interrupts import PATIENCE
 from skintricate.training.staged import Staged
 from skintricate.training.trainer import INTERRUPTED, Trainer
-
-# Bytes of X that are converted on the host at once.
-UPLOAD_BYTES = 64 * 2**20
 
 
 class ResidentTrainer(Trainer):
@@ -19,18 +17,14 @@ class ResidentTrainer(Trainer):
     _decides_on_device = True
 
     def __init__(self, device, dtype, program, plan, state, data, options, validation):
-        steps, halting = -(-len(data) // plan.batch_size), ()
-        if options.halting_condition is not None:
-            halting = options.halting_condition.on_device(options.has_classes(data), dtype) or ()
+        steps, halting = -(-len(data) // plan.batch_size), options.halting_on_device(data, dtype)
         super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, validation, halting)
         self._write_all_rows()
-        # One step takes all samples; their order would change the rounding alone.
-        shuffle = options.shuffle and steps > 1
-        self._write_run(len(data), steps, shuffle)
-        arguments = (self._arena, steps, len(data), self._capacity, shuffle, self._contents.weighted[0])
+        contents = self._contents
+        self._write_run(len(data), steps, contents.shuffles)
+        arguments = (self._arena, steps, len(data), self._capacity, contents.shuffles, contents.weighted[0])
         if resident.suits(device, plan, program.tile.family):
-            keeps_best = options.early_stopping and validation is not None
-            self._schedule = resident.Resident(*arguments, keeps_best)
+            self._schedule = resident.Resident(*arguments, contents.keeps_best)
             self.epochs_at_once = max(1, int(PATIENCE / self._schedule.seconds_per_epoch))
         else:
             self._schedule = Staged(*arguments)
@@ -80,9 +74,8 @@ class ResidentTrainer(Trainer):
 
     def _write_all_rows(self):
         """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host."""
-        rows = max(1, UPLOAD_BYTES // (max(self._data.n_features, 1) * self.dtype.itemsize))
         first = 0
         for data in self._contents.parts:
-            for begin in range(0, 0 if data is None else len(data), rows):
-                self._write_rows(data, slice(begin, begin + rows), first + begin)
+            for rows in upload_slices(0, 0 if data is None else len(data), self._data.n_features, self.dtype):
+                self._write_rows(data, rows, first + rows.start)
             first += len(self._data)

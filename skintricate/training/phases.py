@@ -4,10 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skintricate.kernels import COPIED, PHASE, PHASE_KINDS, TURN, shuffle_side
+from skintricate.kernels import COPIED, LINE, PHASE, PHASE_KINDS, TURN, shuffle_side
 
 # Tickets of a phase for each work-group, where it has as many tiles: enough to share evenly.
 TICKETS_PER_GROUP = 128
+
+
+def counters(n_turns, groups):
+    """Return the zeros that a launch of so many turns begins with, which ``resident.cl`` of cpu and gpu count in.
+
+    They are as many as either needs: on a CPU a line of integers for each group and an integer for each turn, on a GPU
+    three lines for each turn.
+    """
+    return np.zeros(LINE * (2 + groups + 3 * n_turns), np.int32)
 
 
 @dataclass

@@ -119,6 +119,10 @@ class Plan:
     validation_steps: int = 0
     best: int = 0
 
+    def constants_with(self, more, dtype):
+        """Return the constants, and more behind them, as an array that is not empty."""
+        return np.array([*self.constants, *more] or [0.0], dtype)
+
     @property
     def blocks(self):
         """Blocks of rows of a batch."""

@@ -21,6 +21,20 @@ def require_parameters(device, dtype, network, shapes, optimizer):
     device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
 
 
+def lower_training(network, data, program, options, validation):
+    """Return the plan of training a network, its score on validation data included where they are given."""
+    return Lowering(
+        network,
+        data.n_features,
+        min(options.batch_size, len(data)),
+        program,
+        options.loss,
+        options.optimizer,
+        options.alpha,
+        validation=validation,
+    ).run()
+
+
 def make_trainer(device, dtype, network, state, data, options):
     """Return the trainer that fits the device's memory budget.
 
@@ -35,16 +49,7 @@ def make_trainer(device, dtype, network, state, data, options):
     scored = _scored_on_device(options)
     for validation in (None,) if scored is None else (scored, None):
         try:
-            plan = Lowering(
-                network,
-                data.n_features,
-                batch_size,
-                program,
-                options.loss,
-                options.optimizer,
-                options.alpha,
-                validation=validation,
-            ).run()
+            plan = lower_training(network, data, program, options, validation)
             steps = _steps_that_fit(device.budget, plan, data, program.tile, validation, options, np.dtype(dtype))
         except DeviceMemoryError:
             if validation is None:

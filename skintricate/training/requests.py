@@ -26,7 +26,6 @@ class PredictRequest:
     device: object
     dtype: str
     network: list
-    n_features: int
     state: NetworkState
     X: object
     precision: str = "highest"

@@ -8,12 +8,9 @@ give the same bits.
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from skintricate.kernels import LINE
 from skintricate.kernels.stage import MOST_PHASES, MOST_STAGES
 from skintricate.training.interrupts import PATIENCE, Interrupts
-from skintricate.training.phases import Phases
+from skintricate.training.phases import Phases, counters
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Resident:
         phases = Phases.of_training(plan, tile, groups, steps, n_samples, shuffle, weighted, keep_best)
         self._turn = phases.turn({}, capacity)
         # Kept: a kernel does not keep its arguments alive.
-        self._counters = np.zeros(LINE * (3 + groups), np.int32)
+        self._counters = counters(1, groups)
         self._buffers = [device.buffer_of(array) for array in (phases.table, self._turn, self._counters)]
         self._launch = arena.launcher("resident", groups, 1, groups, buffers=self._buffers)
         self.interrupts = Interrupts()

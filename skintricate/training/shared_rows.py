@@ -4,10 +4,7 @@ import weakref
 
 import numpy as np
 
-from skintricate.training.data import dense_rows, row_buffer, write_rows
-
-# Rows that are converted and copied at once.
-UPLOAD_BYTES = 64 * 2**20
+from skintricate.training.data import dense_rows, row_buffer, upload_slices, write_rows
 
 
 class SharedRows:
@@ -42,10 +39,9 @@ class SharedRows:
             capacity, self._buffer, self._capacity, self._written = n_rows + n_rows // 4, None, 0, 0
             self._buffer = row_buffer(self._device, capacity, self._columns, self._dtype)
             self._capacity = capacity
-        step = max(1, UPLOAD_BYTES // (self._columns * self._dtype.itemsize))
-        for begin in range(self._written, n_rows, step):
-            rows = dense_rows(self._rows, slice(begin, min(begin + step, n_rows)), self._dtype, self._columns)
-            write_rows(self._device, self._buffer, rows, begin * self._columns * self._dtype.itemsize)
+        for rows in upload_slices(self._written, n_rows, self._columns, self._dtype):
+            array = dense_rows(self._rows, rows, self._dtype, self._columns)
+            write_rows(self._device, self._buffer, array, rows.start * self._columns * self._dtype.itemsize)
         self._written = n_rows
         return self._buffer
 

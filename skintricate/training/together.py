@@ -50,7 +50,7 @@ class Together:
         outcomes : list
             For each request a trainer whose epochs are done, an exception, or None where it cannot share launches.
         """
-        return self._run(requests, self._member_to_train, _train)
+        return self._run(requests, self._member_to_train, _train, "trains")
 
     def predict(self, requests):
         """Predict.
@@ -64,10 +64,10 @@ class Together:
         outcomes : list
             For each request an ndarray of outputs, an exception, or None where it cannot share launches.
         """
-        outcomes = self._run(requests, self._member_to_predict, _predict)
+        outcomes = self._run(requests, self._member_to_predict, _predict, "predicts")
         return [m.outputs if isinstance(m, PredictingMember) else m for m in outcomes]
 
-    def _run(self, requests, make_member, run):
+    def _run(self, requests, make_member, run, does):
         """Make the members, let those that can share launches run, and return the outcome of every request."""
         outcomes, lots = [None] * len(requests), {}
         counts = Counter(map(_kind, requests))
@@ -76,12 +76,11 @@ class Together:
                 with device_errors(request.device):
                     program, member = make_member(request, counts[_kind(request)])
             except (_Apart, DeviceMemoryError) as reason:
-                log.info("A network %s by itself: %s.", "trains" if run is _train else "predicts", reason)
+                log.info("A network %s by itself: %s.", does, reason)
             except Exception as error:
                 outcomes[number] = error
             else:
-                key = request.device, program, request.dtype, member.n_features
-                lots.setdefault(key, []).append((number, member))
+                lots.setdefault((*_kind(request), program), []).append((number, member))
         for rows in self._rows.values():
             rows.forget_matrices()
         with Interrupts() as interrupts:
@@ -92,7 +91,7 @@ class Together:
 
     def _run_lot(self, key, lot, run, outcomes, interrupts):
         """Run members that are alike in device, program, float type and features, as many at once as fit."""
-        device, program, dtype, n_features = key
+        device, dtype, n_features, program = key
         if not are_worth_a_launch(device, len(lot)):
             log.info("%d networks run one by one: fewer than the device has cores.", len(lot))
             return
@@ -154,8 +153,7 @@ class Together:
             raise _Apart("callbacks or metrics look at it after every epoch")
         if options.validation is not None and options.validation.linear_terms is None:
             raise _Apart("its validation score is counted by the host")
-        halting = options.halting_condition
-        if halting is not None and not halting.on_device(options.has_classes(data), request.dtype):
+        if options.halting_condition is not None and not options.halting_on_device(data, request.dtype):
             raise _Apart("its halting condition is asked by the host")
         for part in (data, options.validation and options.validation.data):
             if part is not None:

@@ -16,26 +16,9 @@ from skintricate import IntricateClassifier, IntricateRegressor
 from skintricate.backend import open_device
 from skintricate.estimators import IntricateEnsembleClassifier, IntricateEnsembleRegressor
 from skintricate.model_selection import GridSearchCV
-from skintricate.training import together
 
 SHORT = {"max_iter": 5, "n_iter_no_change": None, "batch_size": 32}
 X, y = load_iris(return_X_y=True)
-
-
-@pytest.fixture
-def served(monkeypatch):
-    """Return the list of how many networks were trained together."""
-    numbers, fit = [], together.Together.fit
-
-    def spy(self, requests):
-        outcomes = fit(self, requests)
-        if requests:
-            numbers.append(sum(outcome is not None for outcome in outcomes))
-        return outcomes
-
-    monkeypatch.setattr(together.Together, "fit", spy)
-    monkeypatch.setattr(together, "are_worth_a_launch", lambda device, n: True)
-    return numbers
 
 
 def agree(mine, wanted, device):

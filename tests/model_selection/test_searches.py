@@ -40,22 +40,6 @@ X, y = load_iris(return_X_y=True)
 SHORT = {"max_iter": 5, "batch_size": 32, "random_state": 0}
 
 
-@pytest.fixture
-def served(monkeypatch):
-    """Return the list of how many networks were trained together, one number for each time."""
-    numbers, fit = [], together.Together.fit
-
-    def spy(self, requests):
-        outcomes = fit(self, requests)
-        if requests:
-            numbers.append(sum(outcome is not None for outcome in outcomes))
-        return outcomes
-
-    monkeypatch.setattr(together.Together, "fit", spy)
-    monkeypatch.setattr(together, "are_worth_a_launch", lambda device, n: True)
-    return numbers
-
-
 def classifier(device, **options):
     return IntricateClassifier((8,), device=device, **{**SHORT, **options})
 

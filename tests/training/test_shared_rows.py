@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skintricate.backend import open_device
-from skintricate.training import shared_rows
+from skintricate.training import data
 from skintricate.training.shared_rows import SharedRows
 
 rng = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def test_rows_are_found_again(dtype, collisions, device, monkeypatch):
 
 
 def test_rows_on_the_device(device, monkeypatch):
-    monkeypatch.setattr(shared_rows, "UPLOAD_BYTES", 100)
+    monkeypatch.setattr(data, "UPLOAD_BYTES", 100)
     opened = open_device(device)
     rows = SharedRows(opened, np.float32, 3, 4)
     X = rng.normal(size=(30, 3)).astype(np.float32)

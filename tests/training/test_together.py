@@ -299,9 +299,7 @@ def test_predictions(n_rows, device, monkeypatch):
     for k in range(6):
         network, rows = networks[k % 3], np.roll(np.arange(N), k)[:n_rows]
         state = NetworkState.initial(network, infer_shapes(network, N_FEATURES), k, "float32")
-        requests.append(
-            PredictRequest(open_device(device), "float32", network, N_FEATURES, state, X[rows].astype(np.float32))
-        )
+        requests.append(PredictRequest(open_device(device), "float32", network, state, X[rows].astype(np.float32)))
     for r, outputs in zip(requests, Together().predict(requests)):
         agree([outputs], [Forward(r.device, r.dtype, r.network, N_FEATURES, r.state).predict(r.X)], r.device)
 
@@ -310,9 +308,7 @@ def test_rows_lie_on_the_device_once(device):
     both = Together()
     requests = [request(device, rows=np.roll(np.arange(N), k)[:60]) for k in range(4)]
     both.fit(requests)
-    both.predict(
-        [PredictRequest(r.device, r.dtype, r.network, N_FEATURES, r.state, X.astype(np.float32)) for r in requests]
-    )
+    both.predict([PredictRequest(r.device, r.dtype, r.network, r.state, X.astype(np.float32)) for r in requests])
     (rows,) = both._rows.values()
     assert len(rows._rows) == N
 
