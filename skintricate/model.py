@@ -1,5 +1,6 @@
 """The engine without scikit-learn's estimators: a list of layers that trains and predicts."""
 
+import math
 import threading
 import warnings
 
@@ -36,6 +37,7 @@ from skintricate.training import (
     require_parameters,
 )
 from skintricate.training.data import Data
+from skintricate.training.network import matrices, walk
 from skintricate.training.rendezvous import current
 from skintricate.training.requests import PredictRequest, ask
 
@@ -241,13 +243,19 @@ class Model:
 
     @property
     def coefs_(self):
-        """Weights of each layer that has some, arrays of shape ``(I, O)``."""
-        return [weights[: weights.shape[0] - bias] for weights, bias in self._weights()]
+        """Weights of each layer that has some, arrays of shape ``(I, O)``; of convolutions ``(height, width, I, O)``.
+
+        Those of normalisations are their factors, of embeddings their vectors.
+        """
+        return [weights[: first.rows].reshape(first.shape) for weights, (first, *_) in self._weights()]
 
     @property
     def intercepts_(self):
         """Biases of each layer that has weights, arrays of shape ``(O,)``; zeros without a bias."""
-        return [weights[-1] if bias else np.zeros(weights.shape[1], self.dtype) for weights, bias in self._weights()]
+        return [
+            weights[-1] if others else np.zeros(weights.shape[1], self.dtype)
+            for weights, (_, *others) in self._weights()
+        ]
 
     def save(self, path):
         """Write the model, with its optimizer's state, to one file that holds no pickle.
@@ -370,12 +378,13 @@ class Model:
 
     def _check_shapes(self, data, loss):
         """Return the shapes between layers, or raise where data, layers and loss do not fit together."""
-        if not any(layer.parameters((1,)) for layer in self.layers):
-            raise ShapeError(f"layers={self.layers!r} have no parameters to train; add a Dense layer.")
         if self.n_features_in_ is not None and data.n_features != self.n_features_in_:
             raise ShapeError(f"X has {data.n_features} features, the model was fitted on {self.n_features_in_}.")
         shapes = infer_shapes(self.layers, data.n_features)
-        outputs = shapes[-1][0]
+        outputs = math.prod(shapes[-1])
+        nodes = walk(self.layers, shapes[0])
+        if not any(p.is_trained for node in nodes for p in node.layer.parameters(node.input_shape)):
+            raise ShapeError(f"layers={self.layers!r} have no parameters to train; add a Dense layer.")
         if data.class_codes:
             n_classes = int(data.Y.max()) + 1 if len(data.Y) else 0
             if n_classes > outputs or data.Y.min() < 0:
@@ -405,23 +414,21 @@ class Model:
         return state
 
     def _weights(self):
-        """Yield the weights of each layer that has some and whether their last row is a bias."""
+        """Yield each matrix of what layers have learned, with its parameters."""
         if self.state is None:
             raise AttributeError("This model has no weights yet; call fit first, or load a saved model.")
-        shapes = infer_shapes(self.layers, self.n_features_in_)
-        parameters = [layer.parameters(shape) for layer, shape in zip(self.layers, shapes)]
-        return zip(self.state.weights, [len(p) > 1 for p in parameters if p])
+        return ((weights, p) for weights, p in zip(self.state.weights, self._matrices()) if p[0].is_trained)
+
+    def _matrices(self):
+        """Return the parameters of every matrix of the state."""
+        nodes = walk(self.layers, (self.n_features_in_,))
+        return [parameters for node in nodes for parameters in matrices(node.layer, node.input_shape)]
 
     def _check_state(self):
         """Raise ``ModelFileError`` unless the state's arrays fit the layers."""
         if self.state is None:
             return
-        shapes = infer_shapes(self.layers, self.n_features_in_)
-        expected = []
-        for layer, shape in zip(self.layers, shapes):
-            parameters = layer.parameters(shape)
-            if parameters:
-                expected.append((sum(p.shape[0] for p in parameters), parameters[0].shape[1]))
+        expected = [(sum(p.rows for p in parameters), parameters[0].shape[-1]) for parameters in self._matrices()]
         arrays = [self.state.weights]
         if self.state.optimizer_states:
             arrays += [list(states) for states in zip(*self.state.optimizer_states, strict=True)]

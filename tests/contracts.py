@@ -7,7 +7,33 @@ import numpy as np
 from reference import one_hot
 
 from skintricate import Model, initializers, layers, losses, optimizers
-from skintricate.layers import Activation, Dense, Dropout, Exponential, Sigmoid, SoftMax, Softplus
+from skintricate.layers import (
+    GELU,
+    Activation,
+    AvgPool2D,
+    BatchNorm,
+    Columns,
+    Concatenate,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Exponential,
+    Flatten,
+    GaussianNoise,
+    GlobalAvgPool2D,
+    LayerNorm,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Residual,
+    Scale,
+    Sigmoid,
+    SiLU,
+    SoftMax,
+    Softplus,
+    TanH,
+)
 from skintricate.optimizers import Basic
 from skintricate.training import NetworkState, infer_shapes
 
@@ -50,6 +76,94 @@ LOSSES = instances(losses)
 OPTIMIZERS = instances(optimizers)
 INITIALIZERS = instances(initializers)
 EVERYTHING = [*LAYERS, *LOSSES, *OPTIMIZERS, *INITIALIZERS]
+
+
+# Networks of layers with shapes of their own: layers, features, outputs. Channels and sizes that divide nothing, some
+# wider than a panel.
+SHAPED = {
+    "convolution": ([Reshape((6, 5, 1)), Conv2D(3, 3), TanH(), Dense(2)], 30, 2),
+    "two convolutions": (
+        [Reshape((6, 5, 2)), Conv2D(3, 3, padding="same"), TanH(), Conv2D(4, 2, stride=2), SiLU(), Dense(2)],
+        60,
+        2,
+    ),
+    "strides and dilation": (
+        [
+            *[Reshape((7, 6, 2)), Conv2D(20, 3, stride=2, padding="same"), TanH()],
+            *[Conv2D(52, (2, 3), padding=1, dilation=2, l2=0.1, l1=0.01), TanH(), Conv2D(3, 1), Flatten(), Dense(2)],
+        ],
+        84,
+        2,
+    ),
+    "strides beyond the window": (
+        [Reshape((9, 7, 2)), Conv2D(5, 2, stride=3), GELU(), Conv2D(3, 2, stride=(2, 1), padding=(1, 0)), Dense(2)],
+        126,
+        2,
+    ),
+    "groups": (
+        [
+            *[Reshape((6, 6, 4)), Conv2D(8, 3, groups=4), TanH(), Conv2D(8, 3, groups=8, padding=1), TanH()],
+            *[Conv2D(4, 2, groups=2, use_bias=False), Dense(2)],
+        ],
+        144,
+        2,
+    ),
+    "sequences": ([Reshape((12, 2)), Conv1D(5, 3, stride=2, padding=1), TanH(), Conv1D(3, 3), Dense(2)], 24, 2),
+    "pooling": (
+        [Reshape((6, 6, 2)), Conv2D(5, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(3, 2), MaxPool2D(2, stride=1), Dense(2)],
+        72,
+        2,
+    ),
+    "pooling X": (
+        [Reshape((5, 5, 2)), MaxPool2D(3, 2, 1), Conv2D(5, 2), TanH(), AvgPool2D(2, padding="same"), Dense(2)],
+        50,
+        2,
+    ),
+    "means": (
+        [
+            *[Reshape((7, 7, 2)), Conv2D(5, 2), TanH(), AvgPool2D(3, stride=2, padding=1), Conv2D(4, 2), TanH()],
+            *[GlobalAvgPool2D(), Dense(2)],
+        ],
+        98,
+        2,
+    ),
+    "windows with gaps": ([Reshape((7, 7, 2)), Conv2D(5, 2), TanH(), MaxPool2D(2, 3), AvgPool2D(1, 2), Dense(2)], 98, 2),
+    "images of numbers": ([Dense(9), TanH(), Reshape((3, 3, 1)), Conv2D(4, 2), TanH(), Reshape((4, 4)), TanH(), Dense(2)], 3, 2),
+    "scale": ([Scale(), Dense(4), TanH(), Scale(), Dense(2)], 3, 2),
+    "layer normalisation": ([LayerNorm(), Dense(20), TanH(), LayerNorm(1e-3), Dense(2)], 6, 2),
+    "batch normalisation": ([BatchNorm(), Dense(20), TanH(), BatchNorm(0.7, 1e-3), ReLU(), Dense(2)], 6, 2),
+    "normalised images": (
+        [Reshape((4, 4, 2)), BatchNorm(), Conv2D(17, 2), TanH(), BatchNorm(), LayerNorm(), Dropout(0.2), Scale(), Dense(2)],
+        32,
+        2,
+    ),
+    "residual": (
+        [
+            *[Residual([Dense(6), TanH(), Dense(6)]), Dense(6), TanH(), Residual([Dense(6), TanH(), Dense(6), TanH()])],
+            *[GaussianNoise(0.1), Residual([Dropout(0.1)]), Dense(2)],
+        ],
+        6,
+        2,
+    ),
+    "branches": (
+        [
+            *[Concatenate([[Columns(0, 2), Dense(3), TanH()], [Columns(2)], []]), Dense(5), TanH()],
+            *[Concatenate([[Dense(3), TanH()], [Columns(1, 3)], [], [Residual([Dense(5)])]]), Dense(2)],
+        ],
+        6,
+        2,
+    ),
+    "branches of images": (
+        [
+            *[Reshape((4, 4, 2)), Conv2D(3, 2, padding="same"), TanH()],
+            Concatenate([[Conv2D(2, 1)], [Conv2D(3, 3, padding=1), SiLU()], []]),
+            *[Residual([Conv2D(8, 3, padding="same"), TanH()]), GlobalAvgPool2D()],
+        ],
+        32,
+        8,
+    ),
+    "an image at the end": ([Reshape((4, 4, 1)), Conv2D(2, 3), TanH()], 16, 8),
+}
 
 
 def output_layers(loss):

@@ -12,15 +12,25 @@ from skintricate.kernels.stage import definitions
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
-CPU_SOURCES = ("tile", "dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
+# Those of layers that not every network has; whatever it asks for, it has the first and the last two.
+OPTIONAL_SOURCES = ("places", "convolution", "pooling", "normalization", "embedding", "shapes", "optional")
+CPU_SOURCES = ("dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 GPU_SOURCES = (
-    *("epoch", "dense", "narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
+    *("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
     "tensor",
 )
 SOURCES = {
-    "cpu": (*SHARED_SOURCES, *(f"cpu/{name}" for name in CPU_SOURCES)),
-    "gpu": ("gpu/group", *SHARED_SOURCES, *(f"gpu/{name}" for name in GPU_SOURCES)),
+    "cpu": (
+        *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "cpu/window", "cpu/convolution"),
+        *(f"cpu/{name}" for name in CPU_SOURCES),
+    ),
+    "gpu": (
+        *("gpu/group", *SHARED_SOURCES, "gpu/epoch", "gpu/dense", *OPTIONAL_SOURCES, "gpu/convolution"),
+        *(f"gpu/{name}" for name in GPU_SOURCES),
+    ),
 }
+# What belongs to an optional source in a family's folder.
+BELONGING = {"cpu/window": "convolution", "cpu/convolution": "convolution", "gpu/convolution": "convolution"}
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,17 @@ class Vocabulary:
         )
 
 
-def _definitions():
-    """Return the numbers that kernels and host must agree on, as macros."""
-    return "\n".join(f"#define {name} {number}" for name, number in definitions().items())
+def _definitions(optional):
+    """Return the numbers that kernels and host must agree on, and the optional sources that there are, as macros."""
+    macros = definitions() | {name.upper(): "" for name in optional}
+    return "\n".join(f"#define {name} {number}" for name, number in macros.items())
+
+
+def source_names(tile, optional):
+    """Return the names of the files of a tile's program in their order, with these of the optional ones."""
+    wanted = {*optional, "places", "shapes", "optional"} if optional else set()
+    unused = {*tile.unused_sources, *(name for name in OPTIONAL_SOURCES if name not in wanted)}
+    return [name for name in SOURCES[tile.family] if name not in unused and BELONGING.get(name) not in unused]
 
 
 def _update(optimizer):
@@ -138,19 +156,21 @@ class Program:
     dtype : {"float32", "float64"}
     vocabulary : Vocabulary
     tile : Tile or GroupTile
+    optional : sequence of str, default=()
+        The optional sources that its networks need.
     """
 
-    def __init__(self, device, dtype, vocabulary, tile):
+    def __init__(self, device, dtype, vocabulary, tile, optional=()):
         self.tile = tile
         self.vocabulary = vocabulary
         self.itemsize = 4 if dtype == "float32" else 8
         source = "\n".join(
             [
-                _definitions(),
+                _definitions(optional),
                 read_source("common"),
                 read_source("random"),
                 vocabulary.source(),
-                *(_sized(name, tile.sizes) for name in SOURCES[tile.family] if name not in tile.unused_sources),
+                *(_sized(name, tile.sizes) for name in source_names(tile, optional)),
             ]
         )
         self._program = device.program(source, tile.options(dtype))

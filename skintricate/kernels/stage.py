@@ -1,6 +1,8 @@
 """The structures of the kernels as NumPy types, and the layout of matrices in panels."""
 
+import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +35,10 @@ STAGE = np.dtype(
             "part_stride",
             "losses",
             "id",
+            "pixels",
+            "channels",
+            "window",
+            "sums",
         )
     ]
 )
@@ -49,14 +55,38 @@ ROW_KERNELS = (
     "softmax_forward",
     "softmax_backward",
 )
+# Stages of layers that a program has only where a network asks for them, by the source that holds them: those that take
+# blocks of rows, and others. They have no kernels of their own.
+OPTIONAL_ROW_STAGES = {
+    "shapes": ("reshape", "copy_columns", "add", "noise"),
+    "convolution": ("convolution_forward", "convolution_backward_input"),
+    "pooling": ("max_pool_forward", "max_pool_backward", "average_pool_forward", "average_pool_backward"),
+    "normalization": (
+        *("batch_norm_sums", "batch_norm_forward", "batch_norm_backward_sums", "batch_norm_backward"),
+        *("layer_norm_forward", "layer_norm_backward", "scale_forward", "scale_backward"),
+    ),
+    "embedding": ("embedding_forward",),
+}
+OPTIONAL_STAGES = {
+    "normalization": ("batch_norm_statistics", "batch_norm_backward_statistics"),
+    "embedding": ("embedding_backward_weights",),
+}
+OPTIONAL = tuple(itertools.chain(*OPTIONAL_ROW_STAGES.values(), *OPTIONAL_STAGES.values()))
+# Those whose tiles are columns.
+COLUMN_STAGES = OPTIONAL_STAGES["normalization"]
 # Stages that take blocks of rows; `validation_score` has no kernel of its own.
-ROW_STAGES = (*ROW_KERNELS, "validation_score")
+ROW_STAGES = (*ROW_KERNELS, "validation_score", *itertools.chain(*OPTIONAL_ROW_STAGES.values()))
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
-STAGE_KINDS = (*ROW_STAGES, "dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update")
+STAGE_KINDS = (
+    *ROW_STAGES,
+    *("dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update"),
+    *itertools.chain(*OPTIONAL_STAGES.values()),
+)
 # Those whose tiles are of a result with a row for each row of the batch.
 MATRIX_STAGES = tuple(name for name in ROW_KERNELS if name.split("_")[0] in ("dense", "activation", "dropout"))
 # Those that multiply matrices.
 PRODUCTS = ("dense_forward", "dense_backward_input", "dense_backward_weights")
+CONVOLUTIONS = OPTIONAL_ROW_STAGES["convolution"]
 # What a phase of `resident.cl` does.
 PHASE_KINDS = ("blocks", "tiles", "order", "weigh", "score", "best", "finish")
 PHASE = np.dtype([(name, np.int32) for name in ("kind", "first", "end", "tiles", "chunk", "validation")])
@@ -76,7 +106,7 @@ TURN = np.dtype(
     ]
 )
 # Offsets that mean "not there" until a stage names them.
-ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses")
+ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses", "window", "sums")
 
 RUN = np.dtype(
     [
@@ -130,6 +160,42 @@ def definitions():
     numbers |= {name.upper(): number for name, number in STOPS.items()}
     sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES")
     return numbers | {name: globals()[name] for name in sizes}
+
+
+class Window(NamedTuple):
+    """How the windows of a convolution, or of pooling, lie in an image; the kernels read it from the constants.
+
+    Attributes
+    ----------
+    height, width : int
+        Of the image.
+    out_height, out_width : int
+        Windows, from top to bottom and from left to right.
+    kernel_height, kernel_width : int
+        Pixels of a window.
+    stride_y, stride_x : int
+        Pixels from one window to the next.
+    top, left : int
+        Pixels outside the image before the first window's first pixel inside.
+    dilation_y, dilation_x : int
+        Pixels of the image from one pixel of a window to the next.
+    groups : int
+        Groups of channels that do not see each other.
+    """
+
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int
+    stride_x: int
+    top: int
+    left: int
+    dilation_y: int
+    dilation_x: int
+    groups: int = 1
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,21 @@ a GPU many that share local memory (``GroupTile``).
 from dataclasses import dataclass, replace
 
 from skintricate.exceptions import DeviceError
-from skintricate.kernels.stage import MATRIX_STAGES, PRODUCTS, ROW_STAGES, WEIGHTS_OF_A_TILE, Layout
+from skintricate.kernels.stage import (
+    COLUMN_STAGES,
+    MATRIX_STAGES,
+    OPTIONAL,
+    PRODUCTS,
+    ROW_STAGES,
+    WEIGHTS_OF_A_TILE,
+    Layout,
+)
 
 MOST_PARTS = 8
 # Rows of a batch that are worth a sum of their own.
 ROWS_OF_A_PART = 32
+# Tiles that a table of an embedding has at most: each looks at all of a batch's numbers.
+MOST_TABLE_TILES = 32
 # Local memory that a GPU's kernels take at most.
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
@@ -112,21 +122,33 @@ class Tile:
         """Say whether a product is worth a launch of its own; none is on a CPU."""
         return False
 
-    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, pixels=1, window=None, **_):
         """Return how a stage is cut, as fields of it; the network has so many weights."""
         panels = -(-self.layout.padded(outputs) // self.layout.panel)
         row_tiles = -(-batch_size // self.rows)
         if kernel in MATRIX_STAGES:
-            return {"tiles": row_tiles * panels}
+            return {"tiles": row_tiles * panels * pixels}
+        if kernel == "convolution_forward":
+            return {"tiles": row_tiles * panels * window.out_height}
+        if kernel == "convolution_backward_input":
+            return {"tiles": row_tiles * panels * window.height}
         if kernel in ROW_STAGES:
             return {"tiles": row_tiles}
+        if kernel in COLUMN_STAGES:
+            return {"tiles": self.layout.padded(outputs) // self.width}
+        if kernel == "embedding_backward_weights":
+            return {"tiles": min(inputs, MOST_TABLE_TILES)}
         if kernel == "clip_factor":
             return {"tiles": 1}
         return {"tiles": (-(-inputs // self.rows) + bias) * panels}  # weights; the bias is a tile by itself
 
     def kernel_of(self, kernel, size):
         """Return the name of the kernel that launches a stage."""
-        return kernel
+        return "tiles" if kernel in OPTIONAL else kernel
+
+    def parts_of_window(self, batch_size, tiles, parts):
+        """Return into how many parts the batch is cut for the gradient of a convolution's weights."""
+        return parts
 
     def parts_of(self, batch_size, weights):
         """Return into how many parts the batch is cut for the weights' gradients, at most."""
@@ -252,8 +274,14 @@ class GroupTile:
         """Say whether a product of these sizes is worth several groups."""
         return inputs * outputs > self.narrow_weights and min(inputs, outputs) > self.narrow_columns
 
-    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, window=None, **_):
         """Return how a stage is cut, as fields of it; the network has so many weights."""
+        if kernel == "dense_backward_weights" and window is not None:
+            return self._vectors_of_a_group((inputs + bias) * self.layout.padded(outputs) // self.width)
+        if kernel in COLUMN_STAGES:
+            return {"tiles": -(-self.layout.padded(outputs) // self.width // self.local_size)}
+        if kernel == "embedding_backward_weights":
+            return {"tiles": min(inputs, 2 * self.units)}
         large = self.is_large(batch_size, inputs, outputs)
         if self.is_whole_network and kernel in PRODUCTS:
             rows = inputs + bias if kernel == "dense_backward_weights" else batch_size
@@ -273,6 +301,11 @@ class GroupTile:
         if kernel == "clip_factor":
             return {"tiles": 1}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
+
+    def _vectors_of_a_group(self, vectors):
+        """Return how a group takes some of these vectors, each of which is a sum that several work-items share."""
+        log_lanes = min((vectors - 1).bit_length(), (self.local_size - 1).bit_length())
+        return {"tiles": -(-vectors // 2**log_lanes), "log_lanes": log_lanes}
 
     def _shares(self, kernel, inputs, outputs):
         """Return how the work-items share a block of rows, as logarithms: lanes of a row, slices of its sums."""
@@ -311,6 +344,10 @@ class GroupTile:
         if kernel in ROW_STAGES and not size:
             return "rows"
         return "tiles" if kernel in PRODUCTS else "updates"
+
+    def parts_of_window(self, batch_size, tiles, parts):
+        """Return into how many parts the batch is cut for the gradient of a convolution's weights."""
+        return max(1, min(batch_size, self.units // tiles))
 
     def parts_of(self, batch_size, weights):
         """Return into how many parts the batch is cut for the weights' gradients: until all units have work."""

@@ -14,8 +14,15 @@ from skintricate.layers.activations import (
     TanH,
 )
 from skintricate.layers.base import Layer, Parameter
+from skintricate.layers.branches import Concatenate, Residual
+from skintricate.layers.convolution import Conv1D, Conv2D
 from skintricate.layers.dense import Dense
 from skintricate.layers.dropout import Dropout
+from skintricate.layers.embedding import Embedding
+from skintricate.layers.noise import GaussianNoise
+from skintricate.layers.normalization import BatchNorm, LayerNorm, Scale
+from skintricate.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from skintricate.layers.shapes import Columns, Flatten, Reshape
 from skintricate.layers.softmax import SoftMax
 
 BY_NAME = {
@@ -34,17 +41,32 @@ BY_NAME = {
 }
 
 __all__ = [
-    "ELU",
-    "GELU",
     "Activation",
+    "AvgPool2D",
+    "BatchNorm",
+    "Columns",
+    "Concatenate",
+    "Conv1D",
+    "Conv2D",
     "Dense",
     "Dropout",
+    "ELU",
+    "Embedding",
     "Exponential",
+    "Flatten",
+    "GELU",
+    "GaussianNoise",
+    "GlobalAvgPool2D",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
+    "MaxPool2D",
     "Parameter",
     "ReLU",
+    "Reshape",
+    "Residual",
+    "Scale",
     "SiLU",
     "Sigmoid",
     "SoftMax",

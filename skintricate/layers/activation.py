@@ -38,11 +38,13 @@ class Activation(Layer):
     hyper_parameters = ()
 
     def forward(self, lowering, x):
-        y = lowering.tensor(x.columns, self, trainable=x.trainable)
+        source = lowering.in_workspace(x) if x.pixels > 1 else x
+        y = lowering.tensor(x.shape, self, trainable=x.trainable)
         lowering.launch(
             "activation_forward",
             outputs=x.columns,
-            source=x.offset,
+            pixels=x.pixels,
+            source=source.offset,
             target=y.offset,
             saved=y.saved,
             code=y.code,

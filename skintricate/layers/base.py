@@ -1,8 +1,10 @@
 """What every layer is."""
 
+import math
 from dataclasses import dataclass
 
 from skintricate.configurable import Configurable
+from skintricate.exceptions import ShapeError
 
 
 @dataclass(frozen=True)
@@ -13,12 +15,21 @@ class Parameter:
     ----------
     name : str
     shape : tuple of int
+        Its last number is that of outputs; the device has a row for each of the others' combinations.
     initializer : Initializer
+    is_trained : bool, default=True
+        Whether an optimizer changes it; else it is only kept, saved and loaded.
     """
 
     name: str
     shape: tuple
     initializer: object
+    is_trained: bool = True
+
+    @property
+    def rows(self):
+        """The rows of the matrix in which it lies."""
+        return math.prod(self.shape[:-1])
 
 
 class Layer(Configurable):
@@ -32,9 +43,15 @@ class Layer(Configurable):
     ----------
     takes_activation : bool
         Whether ``forward`` computes an activation that follows, given as its third argument.
+    sources : tuple of str
+        Kernel sources that its stages need and not every network has; see ``skintricate.kernels.program``.
+    branches : sequence of sequence of Layer
+        The layers inside of it.
     """
 
     takes_activation = False
+    sources = ()
+    branches = ()
 
     def output_shape(self, input_shape):
         """Return the shape of one sample after the layer.
@@ -65,3 +82,23 @@ class Layer(Configurable):
     def backward(self, lowering, x, y, gradient):
         """Emit the backward stages from the gradient of ``y``; return that of ``x``, or None if nothing needs it."""
         raise NotImplementedError
+
+
+def shapes_through(layers, input_shape):
+    """Return the shape of one sample before each layer, and after the last, or raise ``ShapeError``."""
+    shapes = [tuple(input_shape)]
+    for position, layer in enumerate(layers):
+        try:
+            shapes.append(tuple(map(int, layer.output_shape(shapes[-1]))))
+        except ShapeError as error:
+            before = f"layer {position - 1} ({layers[position - 1]!r})" if position else "the input"
+            raise ShapeError(
+                f"Layer {position} ({layer!r}) cannot follow {before}, whose output has shape {shapes[-1]}: {error}"
+            ) from None
+    return shapes
+
+
+def require_flat(input_shape):
+    """Raise ``ShapeError`` where a sample is an image, for a layer that cannot take one."""
+    if len(input_shape) != 1:
+        raise ShapeError("it needs one number after the other; put Flatten() or GlobalAvgPool2D() before it.")

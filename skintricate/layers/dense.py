@@ -1,12 +1,47 @@
 """The fully connected layer."""
 
+import math
+
 from skintricate.configurable import check_number
 from skintricate.initializers import Constant, GlorotUniform, Initializer
 from skintricate.layers.base import Layer, Parameter
 
 
-class Dense(Layer):
+class Weighted(Layer):
+    """Base class of layers that multiply by a kernel and add a bias.
+
+    Parameters
+    ----------
+    kernel_initializer, bias_initializer : Initializer or None
+    use_bias : bool
+    l1, l2 : float
+    """
+
+    takes_activation = True
+
+    def __init__(self, kernel_initializer, bias_initializer, use_bias, l1, l2):
+        for name, value in (("kernel_initializer", kernel_initializer), ("bias_initializer", bias_initializer)):
+            if value is not None and not isinstance(value, Initializer):
+                raise TypeError(f"{type(self).__name__}: {name} must be an Initializer or None, got {value!r}.")
+        check_number(self, "l1", l1, 0)
+        check_number(self, "l2", l2, 0)
+        self.kernel_initializer = kernel_initializer
+        self.bias_initializer = bias_initializer
+        self.use_bias = use_bias
+        self.l1 = l1
+        self.l2 = l2
+
+    def _parameters(self, *shape):
+        """Return kernel and bias for a kernel of this shape."""
+        kernel = Parameter("kernel", shape, self.kernel_initializer or GlorotUniform())
+        bias = Parameter("bias", (1, shape[-1]), self.bias_initializer or Constant(0.0))
+        return (kernel, bias) if self.use_bias else (kernel,)
+
+
+class Dense(Weighted):
     """Fully connected layer: ``y = x W + b``.
+
+    It takes all values of a sample: an image is read pixel by pixel, each with its channels.
 
     Parameters
     ----------
@@ -17,6 +52,9 @@ class Dense(Layer):
     bias_initializer : Initializer, default=None
         First values of ``b``, shape ``(1, O)``; None is ``Constant(0.0)``.
     use_bias : bool, default=True
+    l1, l2 : float, default=0.0
+        Penalties ``l1 * sum(|W|) + l2 / 2 * sum(W^2)`` of this layer alone, divided by the sum of a batch's sample
+        weights, as ``alpha`` is. Not negative.
 
     Examples
     --------
@@ -25,33 +63,25 @@ class Dense(Layer):
     (3,)
     """
 
-    takes_activation = True
-
-    def __init__(self, units, kernel_initializer=None, bias_initializer=None, use_bias=True):
+    def __init__(self, units, kernel_initializer=None, bias_initializer=None, use_bias=True, l1=0.0, l2=0.0):
         check_number(self, "units", units, 1, integer=True)
-        for name, value in (("kernel_initializer", kernel_initializer), ("bias_initializer", bias_initializer)):
-            if value is not None and not isinstance(value, Initializer):
-                raise TypeError(f"Dense: {name} must be an Initializer or None, got {value!r}.")
+        super().__init__(kernel_initializer, bias_initializer, use_bias, l1, l2)
         self.units = units
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
-        self.use_bias = use_bias
 
     def output_shape(self, input_shape):
         return (int(self.units),)
 
     def parameters(self, input_shape):
-        kernel = Parameter("kernel", (input_shape[0], int(self.units)), self.kernel_initializer or GlorotUniform())
-        bias = Parameter("bias", (1, int(self.units)), self.bias_initializer or Constant(0.0))
-        return (kernel, bias) if self.use_bias else (kernel,)
+        return self._parameters(math.prod(input_shape), int(self.units))
 
     def forward(self, lowering, x, activation=None):
-        y = lowering.tensor(int(self.units), activation, trainable=True)
+        flat = lowering.reshaped(x, (math.prod(x.shape),), copies_x=False)
+        y = lowering.tensor((int(self.units),), activation, trainable=True, inner=(flat,))
         lowering.launch(
             "dense_forward",
-            inputs=x.columns,
+            inputs=flat.columns,
             outputs=y.columns,
-            source=x.offset,
+            source=flat.offset,
             target=y.offset,
             saved=y.saved,
             code=y.code,
@@ -62,22 +92,30 @@ class Dense(Layer):
         return y
 
     def backward(self, lowering, x, y, gradient):
-        weights = lowering.weights(self)
-        shared = {"bias": self.use_bias, "gradient": gradient}
-        lowering.update_weights(weights, inputs=x.columns, outputs=y.columns, source=x.offset, **shared)
+        weights, (flat,) = lowering.weights(self), y.inner
+        lowering.update_weights(
+            weights,
+            l1=self.l1,
+            l2=self.l2,
+            inputs=flat.columns,
+            outputs=y.columns,
+            source=flat.offset,
+            bias=self.use_bias,
+            gradient=gradient,
+        )
         if not x.trainable:
             return None
-        target = lowering.allocate(x.columns)
+        target = lowering.allocate(flat.shape)
         lowering.launch(
             "dense_backward_input",
             inputs=y.columns,
-            outputs=x.columns,
+            outputs=flat.columns,
             source=gradient,
             target=target,
-            value=x.offset,
-            saved=x.saved,
-            code=x.code,
-            constants=x.constants,
+            value=flat.offset,
+            saved=flat.saved,
+            code=flat.code,
+            constants=flat.constants,
             weights=lowering.transposed(weights),
         )
-        return target
+        return lowering.reshaped_back(x, flat, target)

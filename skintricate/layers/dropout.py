@@ -23,11 +23,13 @@ class Dropout(Layer):
     def forward(self, lowering, x):
         if not lowering.training:
             return x
-        y = lowering.tensor(x.columns, None, trainable=x.trainable)
+        source = lowering.in_workspace(x) if x.pixels > 1 else x
+        y = lowering.tensor(x.shape, None, trainable=x.trainable)
         lowering.launch(
             "dropout_forward",
             outputs=x.columns,
-            source=x.offset,
+            pixels=x.pixels,
+            source=source.offset,
             target=y.offset,
             constants=lowering.constant(self.rate),
             id=lowering.position(self),
@@ -37,13 +39,14 @@ class Dropout(Layer):
     def backward(self, lowering, x, y, gradient):
         if not x.trainable:
             return None
-        target = lowering.allocate(x.columns)
+        target = lowering.allocate(x.shape)
         lowering.launch(
             "dropout_backward",
             outputs=x.columns,
+            pixels=x.pixels,
             gradient=gradient,
             target=target,
             constants=lowering.constant(self.rate),
             id=lowering.position(self),
         )
-        return lowering.through_activation(x, target)
+        return lowering.through_activation(x, target, is_own=True)

@@ -1,6 +1,6 @@
 """SoftMax."""
 
-from skintricate.layers.base import Layer
+from skintricate.layers.base import Layer, require_flat
 
 
 class SoftMax(Layer):
@@ -9,15 +9,19 @@ class SoftMax(Layer):
     As the last layer before ``CategoricalCrossEntropy`` it is computed together with the loss.
     """
 
+    def output_shape(self, input_shape):
+        require_flat(input_shape)
+        return input_shape
+
     def forward(self, lowering, x):
-        y = lowering.tensor(x.columns, None, trainable=x.trainable)
+        y = lowering.tensor(x.shape, None, trainable=x.trainable)
         lowering.launch("softmax_forward", outputs=x.columns, source=x.offset, target=y.offset)
         return y
 
     def backward(self, lowering, x, y, gradient):
         if not x.trainable:
             return None
-        target = lowering.allocate(x.columns)
+        target = lowering.allocate(x.shape)
         lowering.launch(
             "softmax_backward",
             outputs=x.columns,
@@ -25,4 +29,4 @@ class SoftMax(Layer):
             gradient=gradient,
             target=target,
         )
-        return lowering.through_activation(x, target)
+        return lowering.through_activation(x, target, is_own=True)

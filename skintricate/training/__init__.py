@@ -5,7 +5,8 @@ from skintricate.training.fit import FitOptions, fit_network
 from skintricate.training.forward import Forward
 from skintricate.training.halting import Halting, MinAccuracyReached, MinLossReached
 from skintricate.training.history import History
-from skintricate.training.lowering import Lowering, infer_shapes
+from skintricate.training.lowering import Lowering
+from skintricate.training.network import infer_shapes
 from skintricate.training.planning import require_parameters
 from skintricate.training.state import NetworkState
 

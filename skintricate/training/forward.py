@@ -1,6 +1,7 @@
 """Prediction: the forward pass over any number of rows, in slices of bounded memory."""
 
 import functools
+import math
 import threading
 
 import numpy as np
@@ -88,7 +89,7 @@ class Forward:
         return self._run(X, lambda plan: [plan.output])[0]
 
     def outputs(self, X):
-        """Return the outputs of every layer, a list of arrays of shape ``(N, O)``."""
+        """Return the outputs of every layer, a list of arrays of shape ``(N, *shape)``."""
         return self._run(X, lambda plan: plan.tensors, fused=False)
 
     def _run(self, X, chosen, fused=True):
@@ -99,7 +100,7 @@ class Forward:
             passes = [self._pass(capacity, fused, is_second=False)]
             if overlaps(self.device) and n > capacity:
                 passes.append(self._pass(capacity, fused, is_second=True))
-            results = [np.empty((n, tensor.columns), self.dtype) for tensor in chosen(passes[0].plan)]
+            results = [np.empty((n, *tensor.shape), self.dtype) for tensor in chosen(passes[0].plan)]
             try:
                 for number, begin in enumerate(range(0, n, capacity)):
                     one = passes[number % len(passes)]
@@ -164,11 +165,10 @@ class _Pass:
     def _read(self, tensor, X):
         """Return a tensor's values for the rows of this slice."""
         if tensor.offset < 0:
-            return X[:, : tensor.columns]
-        padded = self._layout.padded(tensor.columns)
-        flat = np.empty(self.capacity * padded, self._dtype)
+            return X[:, : math.prod(tensor.shape)].reshape(len(X), *tensor.shape)
+        flat = np.empty(tensor.size(self._layout, self.capacity), self._dtype)
         self._device.read(flat, self._arena.workspace, offset=tensor.offset * self._dtype.itemsize)
-        return self._layout.unpack(flat, self.capacity, tensor.columns)[: len(X)]
+        return tensor.unpacked(flat, self._layout, len(X), self.capacity)
 
 
 class _SecondPass(_Pass):

@@ -4,44 +4,22 @@ The plan is data. Schedules walk it; none of them changes it.
 """
 
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 
 from skintricate import layers as built_in_layers
-from skintricate.exceptions import DeviceMemoryError, ShapeError
+from skintricate.exceptions import DeviceMemoryError
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS, SUMS
+from skintricate.kernels.stage import ABSENT, CONVOLUTIONS, PRODUCTS, ROW_STAGES, STAGE_KINDS, SUMS
 from skintricate.layers import Activation
+from skintricate.training.network import infer_shapes, matrices, walk
 from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Tensor, Weights
 from skintricate.training.updates import WeightUpdates
 
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
 CACHED_WEIGHTS = 1_500_000
-
-
-def infer_shapes(layers, n_features):
-    """Return the shape of one sample before each layer, and after the last.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-    n_features : int
-
-    Raises
-    ------
-    ShapeError
-        Naming the layer, the layer before it, both shapes and the remedy.
-    """
-    shapes = [(int(n_features),)]
-    for position, layer in enumerate(layers):
-        try:
-            shapes.append(tuple(layer.output_shape(shapes[-1])))
-        except ShapeError as error:
-            before = f"layer {position - 1} ({layers[position - 1]!r})" if position else "the input"
-            raise ShapeError(
-                f"Layer {position} ({layer!r}) cannot follow {before}, whose output has shape {shapes[-1]}: {error}"
-            ) from None
-    return shapes
 
 
 class Lowering:
@@ -86,7 +64,8 @@ class Lowering:
         self._layout = program.tile.layout
         self._stages = []
         self._updates = WeightUpdates(self, optimizer, self._alpha)
-        self._positions = {id(layer): k for k, layer in enumerate(self.layers)}
+        self._nodes = list(walk(self.layers, self.shapes[0]))
+        self._positions = _stream_numbers(self._nodes, len(self.layers))
         self.plan = Plan(batch_size, self._tile.block_rows(batch_size))
         self._place_parameters(len(optimizer.states) if optimizer else 0)
 
@@ -96,17 +75,15 @@ class Lowering:
         linked = self.training and type(layers[-1]) is getattr(built_in_layers, self._loss.link_name or "", None)
         if linked:
             layers = layers[:-1]
-        steps, self.plan.output = self._emit_forward(layers)
+        steps, y = self._emit_forward(layers)
+        self.plan.output = output = self._flat(y)
         takes_blocks = self._tile.family == "gpu" or self._weight_bytes() <= CACHED_WEIGHTS
         if self.training:
-            gradient = self._emit_loss(self.plan.output, linked)
-            for layer, before, after in reversed(steps):
-                if gradient is None:
-                    break
-                gradient = layer.backward(self, before, after, gradient)
+            self.backward(steps, self.reshaped_back(y, output, self._emit_loss(output, linked)))
             self._updates.emit(self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1)
         if self._validation is not None:
             self._emit_validation()
+            self.plan.best = self._reserve_parameters(self.plan.parameter_count)
         largest = max(self.plan.workspace_size, self.plan.parameter_size)
         if largest >= 2**31:
             raise DeviceMemoryError(
@@ -123,35 +100,123 @@ class Lowering:
 
     # What layers call.
 
-    def allocate(self, columns):
-        """Return the offset of a new matrix of the batch's rows by ``columns``."""
-        return self.reserve(self.plan.batch_size * self._layout.padded(columns))
+    def forward(self, layers, x):
+        """Emit the forward pass of layers; return ``(layer, input, output)`` of each that has stages, and the last output.
+
+        An activation goes into the layer before it, where that takes one.
+        """
+        steps, position = [], 0
+        while position < len(layers):
+            layer, following = layers[position], layers[position + 1 : position + 2]
+            if self._fused and layer.takes_activation and following and isinstance(following[0], Activation):
+                y = layer.forward(self, x, following[0])
+            else:
+                y, following = layer.forward(self, x), []
+            steps.append((layer, x, y))
+            position += 1 + len(following)
+            x = y
+        return steps, x
+
+    def backward(self, steps, gradient):
+        """Emit the backward pass of what ``forward`` returned; return the gradient of its input, None if nothing needs it."""
+        for layer, x, y in reversed(steps):
+            if gradient is None:
+                break
+            gradient = layer.backward(self, x, y, gradient)
+        return gradient
+
+    def allocate(self, shape):
+        """Return the offset of a new tensor of this shape a sample."""
+        return self.reserve(self.plan.batch_size * math.prod(shape[:-1]) * self._layout.padded(shape[-1]))
 
     def constant(self, *values):
         """Return where these hyper-parameters lie."""
         self.plan.constants += map(float, values)
         return len(self.plan.constants) - len(values)
 
-    def tensor(self, columns, activation, trainable):
-        """Return a new tensor made by an activation (None: identity)."""
+    def tensor(self, shape, activation, trainable, inner=()):
+        """Return a new tensor of this shape a sample, made by an activation (None: identity)."""
         code, constants, saved = self._identity, 0, -1
         if activation is not None:
             code = self.code("activations", activation)
             constants = self.constant(*(getattr(activation, name) for name in activation.hyper_parameters))
             if activation.needs_input and self.training:
-                saved = self.allocate(columns)
-        return Tensor(int(columns), self.allocate(columns), saved, code, constants, trainable)
+                saved = self.allocate(shape)
+        return Tensor(tuple(shape), self.allocate(shape), saved, code, constants, trainable, inner)
 
-    def weights(self, layer):
-        """Return the ``Weights`` of a layer."""
-        return self._weights[id(layer)]
+    def reshaped(self, x, shape, *, copies_x=True):
+        """Return the values of a tensor in another shape, sample by sample; emits a copy where one is needed.
 
-    def transposed(self, weights):
+        X in another shape needs none, for stages that read it as an image: ``copies_x=False``.
+        """
+        if x.shape == tuple(shape):
+            return x
+        if x.offset == SOURCE_IS_X and not copies_x:
+            return replace(x, shape=tuple(shape))
+        y = self.tensor(shape, None, trainable=x.trainable)
+        self._launch_reshape(x.columns, x.offset, y.shape, y.offset)
+        return y
+
+    def reshaped_back(self, x, y, gradient):
+        """Return the gradient of x from that of y, which ``reshaped`` has made of it."""
+        if x.shape == y.shape:
+            return gradient
+        target = self.allocate(x.shape)
+        self._launch_reshape(y.columns, gradient, x.shape, target)
+        return self.through_activation(x, target, is_own=True)
+
+    def in_workspace(self, x):
+        """Return a tensor whose values lie in the workspace; of X, a copy."""
+        if x.offset != SOURCE_IS_X:
+            return x
+        y = self.tensor(x.shape, None, trainable=False)
+        self._launch_reshape(x.columns, x.offset, y.shape, y.offset)
+        return y
+
+    def copy_columns(self, from_shape, source, from_column, shape, target, column, number):
+        """Emit a copy of so many columns of one matrix to columns of another; what else is there stays."""
+        self.launch(
+            "copy_columns",
+            inputs=from_shape[-1],
+            outputs=shape[-1],
+            pixels=math.prod(shape[:-1]),
+            source=source,
+            target=target,
+            constants=self.constant(from_column, column, number),
+        )
+
+    def add(self, source, value, shape, target):
+        """Emit the sum of two tensors of one shape."""
+        pixels = math.prod(shape[:-1])
+        self.launch("add", outputs=shape[-1], pixels=pixels, source=source, value=value, target=target)
+
+    def sum_of(self, gradients, shape):
+        """Return the sum of the gradients that are not None, of which there may be none."""
+        total = None
+        for gradient in gradients:
+            if total is None or gradient is None:
+                total = gradient if total is None else total
+                continue
+            target = self.allocate(shape)
+            self.add(total, gradient, shape, target)
+            total = target
+        return total
+
+    def weights(self, layer, number=0):
+        """Return the ``Weights`` of a layer: of what is trained, or with 1 of what is only kept."""
+        return self._weights[id(layer)][number]
+
+    def transposed(self, weights, is_window=False):
         """Return where the weights lie for the gradient of their layer's input."""
-        return weights.offset if self._tile.is_wide(weights.columns, weights.inputs) else weights.use_transpose()
+        if not is_window and self._tile.is_wide(weights.columns, weights.inputs):
+            return weights.offset
+        if weights.transposed < 0:
+            size = weights.transposed_rows * self._layout.padded(weights.channels)
+            weights.transposed = self._reserve_parameters(size)
+        return weights.transposed
 
     def position(self, layer):
-        """Return the place of a layer in the network."""
+        """Return a number that tells a layer's random numbers from those of others."""
         return self._positions[id(layer)]
 
     def launch(self, kernel, **fields):
@@ -163,25 +228,33 @@ class Lowering:
         launches = {}
         for fields in stages:
             stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
-            stage["kind"] = STAGE_KINDS.index(kernel)
-            stage.update({name: int(value) for name, value in fields.items()}, **self.cut(kernel, **fields))
+            stage["kind"], stage["pixels"], stage["channels"] = STAGE_KINDS.index(kernel), 1, fields.get("inputs", 0)
+            cut, window = self.cut(kernel, **fields), fields.get("window")
+            if window is not None:
+                fields = {**fields, "window": self.constant(*window)}
+            stage.update({name: int(value) for name, value in fields.items() if value is not None}, **cut)
             launches.setdefault(self._tile.kernel_of(kernel, stage["size"]), []).append(stage)
-            if kernel in PRODUCTS:
+            if kernel in PRODUCTS and window is None:
                 self.plan.is_large |= self._tile.is_large(self.plan.batch_size, stage["inputs"], stage["outputs"])
         for name, rows in launches.items():
             first = len(self._stages)
             self._stages += [tuple(stage.values()) for stage in rows]
             tiles = sum(stage["tiles"] for stage in rows)
-            self.plan.launches.append(Launch(name, first, len(self._stages), tiles))
+            takes_blocks = kernel in ROW_STAGES and rows[0]["size"] == 0
+            self.plan.launches.append(Launch(name, first, len(self._stages), tiles, takes_blocks))
 
-    def through_activation(self, x, gradient):
-        """Return the gradient of ``x`` from the derivative with respect to its values."""
+    def through_activation(self, x, gradient, *, is_own=False):
+        """Return the gradient of ``x`` from the derivative with respect to its values.
+
+        It takes the place of what it is made of where that is the caller's own.
+        """
         if x.code == self._identity:
             return gradient
-        target = self.allocate(x.columns)
+        target = gradient if is_own else self.allocate(x.shape)
         self.launch(
             "activation_backward",
             outputs=x.columns,
+            pixels=x.pixels,
             value=x.offset,
             saved=x.saved,
             gradient=gradient,
@@ -191,9 +264,22 @@ class Lowering:
         )
         return target
 
-    def update_weights(self, weights, **fields):
-        """Queue the gradient and update of a layer's weights; they run together after the backward pass."""
-        self._updates.add(weights, **fields)
+    def update_weights(self, weights, *, l1=0.0, l2=0.0, **fields):
+        """Queue the gradient and update of a layer's weights; they run together after the backward pass.
+
+        The gradient is a product of the layer's input and its output's gradient. It is penalized by the network's
+        ``alpha`` and by the layer's own ``l1`` and ``l2``.
+        """
+        self._updates.add(weights, l1, l2, **fields)
+
+    def update_from_sums(self, weights, source, parts=1):
+        """Queue the update of weights by sums of gradients in the workspace: so many, one after another, are added up."""
+        self._updates.add_sums(weights, source, parts)
+
+    def sums(self, weights):
+        """Return fields of a stage whose blocks of rows store sums of their own for the gradient of some weights."""
+        stride = self.size(weights)
+        return {"sums": self.reserve(self.plan.blocks * stride), "part_stride": stride}
 
     # What the updates of weights ask.
 
@@ -215,6 +301,13 @@ class Lowering:
         """Return how the tile cuts a stage of these fields."""
         return self._tile.cut(kernel, self.plan.batch_size, self.plan.parameter_count, **fields)
 
+    def parts_of_product(self, parts, window=None, **fields):
+        """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""
+        if window is None:
+            return parts
+        tiles = self.cut("dense_backward_weights", window=window, **fields)["tiles"]
+        return self._tile.parts_of_window(self.plan.batch_size, tiles, parts)
+
     def rows_before(self, part, parts):
         """Return the rows of a batch before one of its equal parts, cut as ``resident.cl`` cuts blocks into queues."""
         return min(-(-self.plan.blocks // parts) * part * self.plan.block_rows, self.plan.batch_size)
@@ -222,28 +315,20 @@ class Lowering:
     # The parts of a plan.
 
     def _emit_forward(self, layers):
-        """Emit the forward pass; return ``(layer, input, output)`` of each that has stages, and the last output."""
-        x = Tensor(self.shapes[0][0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
-        steps, position = [], 0
-        while position < len(layers):
-            layer = layers[position]
-            following = layers[position + 1] if position + 1 < len(layers) else None
-            if self._fused and layer.takes_activation and isinstance(following, Activation):
-                y = layer.forward(self, x, following)
-                self.plan.tensors += [y, y]
-                position += 2
-            else:
-                y = layer.forward(self, x)
-                self.plan.tensors.append(y)
-                position += 1
-            steps.append((layer, x, y))
-            x = y
-        return steps, x
+        """Emit the forward pass; return its steps and the output, one number after the other for each sample."""
+        x = Tensor(self.shapes[0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
+        steps, y = self.forward(layers, x)
+        self.plan.tensors = [y for _, _, y in steps]
+        return steps, y
+
+    def _flat(self, x):
+        """Return a tensor as one number after the other for each sample."""
+        return self.reshaped(x, (math.prod(x.shape),))
 
     def _emit_validation(self):
         """Emit the score of validation rows: the forward pass of a prediction, and the sums."""
         launches, self.plan.launches, self.training = self.plan.launches, [], False
-        _, y = self._emit_forward(self.layers)
+        y = self._flat(self._emit_forward(self.layers)[1])
         *_, factors = self._validation.linear_terms
         self.launch(
             "validation_score",
@@ -259,7 +344,7 @@ class Lowering:
     def _emit_loss(self, y, linked):
         """Emit the loss of the output and return the offset of its gradient."""
         loss = self._loss
-        target = self.allocate(y.columns)
+        target = self.allocate(y.shape)
         scale = 1 / y.columns if loss.mean_over_outputs else 1.0
         if loss.link_name == "SoftMax":
             threshold = float("nan")
@@ -287,13 +372,14 @@ class Lowering:
         of_a_step = [self.plan.stages[launch.first : launch.end] for launch in self.plan.launches]
         for stage in itertools.chain.from_iterable(of_a_step):
             kernel = STAGE_KINDS[stage["kind"]]
-            if kernel in PRODUCTS:
+            if kernel in (*PRODUCTS, *CONVOLUTIONS):
                 rows = (
                     stage["rows_end"] - stage["rows_begin"]
                     if kernel == "dense_backward_weights"
                     else self.plan.batch_size
                 )
-                operations += 2 * int(rows) * int(stage["inputs"]) * self._layout.padded(int(stage["outputs"]))
+                rows = int(rows) * int(stage["pixels"])
+                operations += 2 * rows * int(stage["inputs"]) * self._layout.padded(int(stage["outputs"]))
         return operations
 
     def _weight_bytes(self):
@@ -301,27 +387,29 @@ class Lowering:
         return self.plan.parameter_count * self._program.itemsize * (1 + self.training)
 
     def _place_parameters(self, n_states):
-        """Lay out the parameters, their optimizer states and their transposes."""
-        self._weights, offset, transposed = {}, 0, []
-        for layer, shape in zip(self.layers, self.shapes):
-            parameters = layer.parameters(shape)
-            if parameters:
-                rows, columns = parameters[0].shape
-                has_bias = len(parameters) > 1
-                weights = Weights(rows + has_bias, columns, has_bias, offset)
-                offset += weights.rows * self._layout.padded(columns)
-                self._weights[id(layer)] = weights
-                transposed.append(weights)
-        self.plan.weights = transposed
+        """Lay out the parameters and their optimizer states."""
+        self._weights, offset = {}, 0
+        for node in self._nodes:
+            self._weights[id(node.layer)] = []
+            for parameters in matrices(node.layer, node.input_shape):
+                rows, columns = sum(p.rows for p in parameters), parameters[0].shape[-1]
+                channels = parameters[0].shape[-2]
+                weights = Weights(rows, columns, len(parameters) > 1, offset, channels)
+                offset += self.size(weights)
+                self._weights[id(node.layer)].append(weights)
+                self.plan.weights.append(weights)
         self.plan.parameter_count = offset
-        offset *= 1 + n_states
-        for weights in transposed:
-            weights.transposed = offset
-            offset += weights.columns * self._layout.padded(weights.inputs)
-        if self._validation is not None:
-            self.plan.best = offset
-            offset += self.plan.parameter_count
-        self.plan.parameter_size = offset
+        self.plan.parameter_size = offset * (1 + n_states)
+
+    def _reserve_parameters(self, size):
+        """Return the offset of so many new scalars behind the parameters."""
+        self.plan.parameter_size += size
+        return self.plan.parameter_size - size
+
+    def _launch_reshape(self, columns, source, shape, target):
+        """Emit a copy of matrices of so many columns to a tensor of this shape."""
+        pixels = math.prod(shape[:-1])
+        self.launch("reshape", inputs=columns, outputs=shape[-1], pixels=pixels, source=source, target=target)
 
     @property
     def _identity(self):
@@ -329,14 +417,20 @@ class Lowering:
         return 0
 
 
+def _stream_numbers(nodes, n_layers):
+    """Return a number for each layer by its identity: its position, or behind all of them for those inside of layers."""
+    inner = itertools.count(n_layers)
+    return {id(node.layer): node.path[0] if len(node.path) == 1 else next(inner) for node in nodes}
+
+
 def _fuse_rows(launches, blocks):
     """Return the launches with neighbours that take blocks of rows merged into one."""
     merged = []
     for launch in launches:
-        if launch.kernel not in (*ROW_STAGES, "rows"):
+        if not launch.takes_blocks:
             merged.append(launch)
         elif merged and merged[-1].kernel == "rows":
-            merged[-1] = Launch("rows", merged[-1].first, launch.end, blocks)
+            merged[-1] = Launch("rows", merged[-1].first, launch.end, blocks, True)
         else:
-            merged.append(Launch("rows", launch.first, launch.end, blocks))
+            merged.append(Launch("rows", launch.first, launch.end, blocks, True))
     return merged

@@ -229,6 +229,6 @@ class PredictingMember(Member):
         part = self.outputs[self.taken * batch_size :][:batch_size]
         self.taken += steps
         self.steps_left -= steps
-        flat = np.empty(batch_size * self._layout.padded(output.columns), self.dtype)
+        flat = np.empty(output.size(self._layout, batch_size), self.dtype)
         pool.read_part("workspace", flat, self._places["workspace"] + output.offset)
-        part[...] = self._layout.unpack(flat, batch_size, output.columns)[: len(part)]
+        part[...] = output.unpacked(flat, self._layout, len(part), batch_size)

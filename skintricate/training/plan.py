@@ -1,5 +1,6 @@
 """What a network is lowered to: stages and launches as data, and where everything lies."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,8 @@ class Tensor:
 
     Attributes
     ----------
-    columns : int
+    shape : tuple of int
+        Of one sample. An image of C channels is a matrix of C columns with a row for each pixel of every sample.
     offset : int
         In scalars, or ``SOURCE_IS_X``.
     saved : int
@@ -23,46 +25,75 @@ class Tensor:
         The fused activation and its hyper-parameters.
     trainable : bool
         Whether a parameter lies below, so that a gradient is needed.
+    inner : tuple
+        What the layer that made it needs on the way back, besides its input and output.
     """
 
-    columns: int
+    shape: tuple
     offset: int
     saved: int
     code: int
     constants: int
     trainable: bool
+    inner: tuple = ()
+
+    @property
+    def columns(self):
+        """The columns of its matrix."""
+        return self.shape[-1]
+
+    @property
+    def pixels(self):
+        """The rows of its matrix that a sample has."""
+        return math.prod(self.shape[:-1])
+
+    def unpacked(self, flat, layout, n_rows, batch_size):
+        """Return the values of the first samples, an array of shape ``(n_rows, *shape)``, from a batch as it lies."""
+        matrix = layout.unpack(flat, batch_size * self.pixels, self.columns)
+        return matrix[: n_rows * self.pixels].reshape(n_rows, *self.shape)
+
+    def size(self, layout, batch_size):
+        """Return the scalars that a batch takes."""
+        return batch_size * self.pixels * layout.padded(self.columns)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Stages ``first`` to ``end`` of one kernel, independent of each other, with all their tiles."""
+    """Stages ``first`` to ``end`` of one kernel, independent of each other, with all their tiles.
+
+    ``takes_blocks`` tells those whose tiles need nothing but earlier tiles of the same rows.
+    """
 
     kernel: str
     first: int
     end: int
     tiles: int
+    takes_blocks: bool
 
 
 @dataclass
 class Weights:
-    """Where the parameters of a layer lie: ``rows`` inputs, the bias last, by ``columns`` outputs."""
+    """Where parameters of a layer lie: ``rows`` inputs, the bias last, by ``columns`` outputs.
+
+    ``channels`` are the inputs of one tap of a window; all of them where there is no window.
+    """
 
     rows: int
     columns: int
     has_bias: bool
     offset: int
-    transposed: int = 0
-    transposed_used: bool = False
+    channels: int
+    transposed: int = -1
 
     @property
     def inputs(self):
         """Rows without the bias."""
         return self.rows - self.has_bias
 
-    def use_transpose(self):
-        """Return the offset of the transpose, which is kept up to date from now on."""
-        self.transposed_used = True
-        return self.transposed
+    @property
+    def transposed_rows(self):
+        """Rows of the transpose: one for each tap and output."""
+        return self.inputs // self.channels * self.columns
 
 
 @dataclass

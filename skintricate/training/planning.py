@@ -7,6 +7,7 @@ import numpy as np
 from skintricate.exceptions import DeviceMemoryError
 from skintricate.training import resident
 from skintricate.training.lowering import Lowering
+from skintricate.training.network import walk
 from skintricate.training.on_device import ResidentTrainer
 from skintricate.training.streamed import StreamedTrainer
 from skintricate.training.vocabulary import program_for
@@ -16,7 +17,8 @@ REMEDY = "Lower batch_size or the layers' units, or choose a device with more me
 
 def require_parameters(device, dtype, network, shapes, optimizer):
     """Raise ``DeviceMemoryError`` where a network is too large, before its first values are drawn."""
-    count = sum(math.prod(p.shape) for layer, shape in zip(network, shapes) for p in layer.parameters(shape))
+    nodes = walk(network, shapes[0])
+    count = sum(math.prod(p.shape) for node in nodes for p in node.layer.parameters(node.input_shape))
     n_bytes = count * (1 + len(optimizer.states)) * np.dtype(dtype).itemsize
     device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skintricate.training.network import matrices, walk
+
 
 @dataclass
 class NetworkState:
@@ -12,7 +14,8 @@ class NetworkState:
     Attributes
     ----------
     weights : list of ndarray of shape (I + 1, O)
-        One a layer with parameters; the bias is the last row, where there is one.
+        One for each of the matrices in which a layer's parameters lie, see ``matrices``; the bias is the last row,
+        where there is one.
     optimizer_states : list of list of ndarray
         For each of ``weights``, the optimizer's arrays of the same shape; empty before training.
     step, epoch : int
@@ -35,18 +38,14 @@ class NetworkState:
         others draw.
         """
         weights = []
-        for position, (layer, shape) in enumerate(zip(network, shapes)):
-            parts = []
-            for number, parameter in enumerate(layer.parameters(shape)):
-                generator = np.random.default_rng([seed, position, number])
-                values = np.asarray(parameter.initializer.draw(generator, parameter.shape), dtype)
-                if values.shape != tuple(parameter.shape):
-                    raise ValueError(
-                        f"{parameter.initializer!r} drew values of shape {values.shape} for parameter "
-                        f"{parameter.name!r} of layer {position} ({layer!r}), which has shape {parameter.shape}."
-                    )
-                parts.append(values)
-            if parts:
+        for node in walk(network, shapes[0]):
+            number = 0
+            for parameters in matrices(node.layer, node.input_shape):
+                parts = []
+                for parameter in parameters:
+                    generator = np.random.default_rng([seed, *node.path, number])
+                    parts.append(_drawn(parameter, generator, node, dtype))
+                    number += 1
                 weights.append(np.concatenate(parts))
         return cls(weights, seed=seed)
 
@@ -70,10 +69,10 @@ class NetworkState:
             for number, matrix in enumerate([weights, *states[:n_states]]):
                 begin = place.offset + number * plan.parameter_count
                 layout.pack(matrix, flat[begin : begin + size])
-            if place.transposed_used:
+            if place.transposed >= 0:
                 begin = place.transposed
-                end = begin + place.columns * layout.padded(place.inputs)
-                layout.pack(weights[: place.inputs].T, flat[begin:end])
+                end = begin + place.transposed_rows * layout.padded(place.channels)
+                layout.pack(_by_outputs(weights[: place.inputs], place.channels), flat[begin:end])
         return flat
 
     def unpack(self, plan, layout, n_states, flat):
@@ -87,3 +86,20 @@ class NetworkState:
                 matrices.append(layout.unpack(flat[begin : begin + size], place.rows, place.columns))
             self.weights.append(matrices[0])
             self.optimizer_states.append(matrices[1:])
+
+
+def _drawn(parameter, generator, node, dtype):
+    """Return first values of a parameter as rows of the matrix in which it lies."""
+    values = np.asarray(parameter.initializer.draw(generator, parameter.shape), dtype)
+    if values.shape != tuple(parameter.shape):
+        raise ValueError(
+            f"{parameter.initializer!r} drew values of shape {values.shape} for parameter {parameter.name!r} of layer "
+            f"{'.'.join(map(str, node.path))} ({node.layer!r}), which has shape {parameter.shape}."
+        )
+    return values.reshape(parameter.rows, parameter.shape[-1])
+
+
+def _by_outputs(weights, channels):
+    """Return weights of shape (taps * channels, O) as a matrix of a row for each tap and output."""
+    taps, outputs = len(weights) // channels, weights.shape[1]
+    return weights.reshape(taps, channels, outputs).transpose(0, 2, 1).reshape(taps * outputs, channels)

@@ -1,5 +1,24 @@
 """The end of a step: the gradients of all weights, and the optimizer's update of each."""
 
+from dataclasses import dataclass
+
+
+@dataclass
+class _Update:
+    """The update of some weights: by a product of a layer's input with its gradient, or by sums made already."""
+
+    weights: object
+    fields: dict
+    l1: float = 0.0
+    l2: float = 0.0
+    source: int = -1
+    parts: int = 1
+
+    @property
+    def has_sums(self):
+        """Whether the gradient is made already, as so many sums at ``source``."""
+        return self.source >= 0
+
 
 class WeightUpdates:
     """Emits the stages that come after the backward pass, for all weights together.
@@ -18,80 +37,109 @@ class WeightUpdates:
         self._lowering, self._optimizer, self._alpha = lowering, optimizer, alpha
         self._wanted = []
 
-    def add(self, weights, **fields):
+    def add(self, weights, l1, l2, **fields):
         """Ask for the gradient and update of a layer's weights."""
-        self._wanted.append((weights, fields))
+        self._wanted.append(_Update(weights, fields, l1, l2))
+
+    def add_sums(self, weights, source, parts):
+        """Ask for the update of weights by sums of gradients, so many one after another from ``source``."""
+        fields = {"inputs": weights.inputs, "outputs": weights.columns, "bias": weights.has_bias}
+        self._wanted.append(_Update(weights, fields, source=source, parts=parts))
 
     def emit(self, parts):
         """Emit gradients and updates, with the batch cut into at most so many parts."""
         if not self._wanted:
             return
-        if not self._parts_pay(parts):
-            parts = 1
         lowering, clip = self._lowering, self._optimizer.clip_norm
-        kernel = "dense_add_parts" if parts > 1 else "dense_backward_weights"
-        n_tiles = sum(lowering.cut(kernel, **fields)["tiles"] for _, fields in self._wanted)
+        self._cut_into_parts(parts if self._parts_pay(parts) else 1)
+        n_tiles = sum(self._tiles(update) for update in self._wanted)
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1
-        stages = self._stages(kernel, norms)
-        if parts > 1:
-            stages = self._emit_parts(parts, stages)
-        lowering.launch_many(kernel, stages)
+        stages = self._stages(norms)
+        sums = [stage for update, stage in zip(self._wanted, stages) for stage in self._sums(update, stage)]
+        sums.sort(key=lambda stage: stage["rows_begin"])  # what has the same rows together, for one core
+        lowering.launch_many("dense_backward_weights", sums)
+        of_kernel = {"dense_backward_weights": [], "dense_add_parts": []}
+        for update, stage in zip(self._wanted, stages):
+            of_kernel[_kernel(update)].append(stage)
+        for kernel, stages_of_kernel in of_kernel.items():
+            lowering.launch_many(kernel, stages_of_kernel)
         if clip is not None:
             self._emit_clipped(stages, norms, n_tiles)
 
     def _parts_pay(self, parts):
         """Say whether the sums of all parts are fewer numbers than what they are sums of."""
-        sums = parts * sum(self._lowering.size(weights) for weights, _ in self._wanted)
-        columns = sum(weights.inputs + weights.columns for weights, _ in self._wanted)
-        return sums < self._lowering.plan.batch_size * columns
+        products = [update for update in self._wanted if not update.has_sums]
+        sums = parts * sum(self._lowering.size(update.weights) for update in products)
+        read = 0
+        for update in products:
+            window, weights = update.fields.get("window"), update.weights
+            if window is None:
+                read += weights.inputs + weights.columns
+            else:
+                read += window.height * window.width * weights.channels
+                read += window.out_height * window.out_width * weights.columns
+        return sums < self._lowering.plan.batch_size * read
 
-    def _stages(self, kernel, norms):
+    def _cut_into_parts(self, parts):
+        """Decide into how many parts each product is cut."""
+        for update in self._wanted:
+            if not update.has_sums:
+                update.parts = self._lowering.parts_of_product(parts, **update.fields)
+
+    def _tiles(self, update):
+        """Return the tiles of the stage that ends in an update."""
+        return self._lowering.cut(_kernel(update), **update.fields)["tiles"]
+
+    def _stages(self, norms):
         """Return the stages that end in an update, or where gradients are clipped in stored gradients."""
         lowering, optimizer, plan = self._lowering, self._optimizer, self._lowering.plan
-        code, alpha = lowering.code("optimizers", optimizer), lowering.constant(self._alpha)
-        stages = []
-        for weights, fields in self._wanted:
-            tiles = lowering.cut(kernel, **fields)["tiles"]
+        code, stages = lowering.code("optimizers", optimizer), []
+        for update in self._wanted:
+            weights, tiles = update.weights, self._tiles(update)
+            penalty = (0.0, 0.0) if update.has_sums else (self._alpha + update.l2, update.l1)
             stage = {
                 "weights": weights.offset,
-                "transposed": weights.transposed if weights.transposed_used else -1,
+                "transposed": weights.transposed,
+                "channels": weights.channels,
                 "code": code,
-                "constants": alpha,
+                "constants": lowering.constant(*penalty),
                 "value": norms,
                 "rows_end": plan.batch_size,
-                **fields,
+                **update.fields,
             }
             if optimizer.clip_norm is not None:
                 norms += tiles
                 stage["target"] = lowering.reserve(lowering.size(weights))
-            if self._alpha > 0:
+            if any(penalty):
                 stage["losses"] = plan.partials
                 plan.partials += 2 * tiles
+            if _kernel(update) == "dense_add_parts":
+                stride = lowering.size(weights)
+                source = update.source if update.has_sums else lowering.reserve(update.parts * stride)
+                stage.update(source=source, parts=update.parts, part_stride=stride, window=None)
             stages.append(stage)
         return stages
 
-    def _emit_parts(self, parts, stages):
-        """Emit the sums of every part; return the stages that add them up."""
-        lowering = self._lowering
-        stride = sum(lowering.size(weights) for weights, _ in self._wanted)
-        first = lowering.reserve(parts * stride)
-        sums, added = [], []
+    def _sums(self, update, added):
+        """Return the stages of the sums of every part, which ``added`` adds up; none where there is one part."""
+        if update.has_sums or update.parts == 1:
+            return []
+        lowering, parts, stages = self._lowering, update.parts, []
         for part in range(parts):
             begin, end = (lowering.rows_before(k, parts) for k in (part, part + 1))
-            target = first + part * stride
-            for stage, (weights, _) in zip(stages, self._wanted):
-                if part == 0:
-                    added.append({**stage, "source": target, "parts": parts, "part_stride": stride})
-                place = {"target": target, "parts": parts, "rows_begin": begin, "rows_end": end}
-                sums.append({**stage, **place, "losses": -1})
-                target += lowering.size(weights)
-        lowering.launch_many("dense_backward_weights", sums)
-        return added
+            place = {"target": added["source"] + part * added["part_stride"], "rows_begin": begin, "rows_end": end}
+            stages.append({**added, **update.fields, **place, "losses": -1})
+        return stages
 
     def _emit_clipped(self, stages, norms, n_norms):
         """Emit the clipping factor and the updates from stored gradients."""
         lowering, factor = self._lowering, norms + n_norms
         limit = lowering.constant(self._optimizer.clip_norm)
         lowering.launch("clip_factor", inputs=n_norms, source=norms, target=factor, constants=limit)
-        updates = [{**stage, "source": stage["target"], "value": factor} for stage in stages]
+        updates = [{**stage, "source": stage["target"], "value": factor, "window": None} for stage in stages]
         lowering.launch_many("dense_update", updates)
+
+
+def _kernel(update):
+    """Return the kernel of the stage that ends in an update."""
+    return "dense_add_parts" if update.has_sums or update.parts > 1 else "dense_backward_weights"

@@ -8,6 +8,7 @@ from skintricate import layers, losses, optimizers
 from skintricate.kernels import Program, Vocabulary
 from skintricate.kernels.tile import tile_of
 from skintricate.layers import Activation
+from skintricate.training.network import all_layers
 
 
 @functools.cache
@@ -26,11 +27,13 @@ def program_for(device, dtype, network, loss=None, optimizer=None, precision="hi
 
     Its stages are cut for one of so many networks that share the device.
     """
+    every_layer = list(all_layers(network))
     vocabulary = built_in().including(
-        [type(layer) for layer in network if isinstance(layer, Activation)],
+        [type(layer) for layer in every_layer if isinstance(layer, Activation)],
         [type(loss)] if loss is not None else [],
         [type(optimizer)] if optimizer is not None else [],
     )
     dtype = np.dtype(dtype).name
     tile = device.once((dtype, precision), lambda: tile_of(device, dtype, precision)).for_many(n_networks)
-    return device.once((dtype, vocabulary, tile), lambda: Program(device, dtype, vocabulary, tile))
+    optional = tuple(sorted({name for layer in every_layer for name in layer.sources}))
+    return device.once((dtype, vocabulary, tile, optional), lambda: Program(device, dtype, vocabulary, tile, optional))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse
-from contracts import LAYERS, LOSSES, OPTIMIZERS, assert_bitwise, assert_close, flat, output_layers, problem
+from contracts import LAYERS, LOSSES, OPTIMIZERS, SHAPED, assert_bitwise, assert_close, flat, output_layers, problem
 
 from skintricate import Model, list_devices
 from skintricate.backend import open_device
@@ -177,6 +177,15 @@ def test_every_layer(layer, float64, cpu, gpu_tile):
     """Alone at the input, after a dense layer that may take it along, and alone once more."""
     X, Y = problem(MeanSquared(), 19, 6)
     check_schedules(([layer, Dense(9), layer, layer, Dense(3)], 0.3 * X, Y, {"batch_size": 8}), float64, cpu, gpu_tile)
+
+
+@pytest.mark.parametrize("name", SHAPED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_shape(name, dtype, float64, cpu, gpu_tile):
+    layers, n_features, n_outputs = SHAPED[name]
+    X, Y = problem(MeanSquared(), 19, n_features, n_outputs)
+    options = {"batch_size": 8, "optimizer": Momentum(0.01)}
+    check_schedules((layers, 0.3 * X, Y, options), float64, cpu, gpu_tile, dtype)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)

@@ -71,6 +71,12 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
  * division by the step's weight. */
 static inline void weight_gradient(const Step *step, const global Stage *stage, int i0, int o0, int vectors,
                                    real *tile) {
+#ifdef CONVOLUTION
+    if (stage->window >= 0) {
+        convolved_weight_rows(step, stage, i0, o0, vectors, tile);
+        return;
+    }
+#endif
     const int batch = step->run->batch_size, begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
     const global scalar *dz = step->workspace + stage->gradient + (size_t)o0 * batch
                               + (size_t)begin * vectors * WIDTH;
@@ -124,8 +130,18 @@ static inline void update_tile(const Step *step, const global Stage *stage, Weig
     optimizer_update(stage->code, count, tile, weights, stride_of_states, step->scalars);
     clear_padding(tile, w.rows, w.vectors, stage->outputs - w.o0);
     store_tile(tile, count, weights);
-    if (stage->transposed >= 0 && !w.is_bias) {
-        const scalar *values = (const scalar *)tile;
+    if (stage->transposed < 0 || w.is_bias) return;
+    const scalar *values = (const scalar *)tile;
+    if (stage->channels < stage->inputs) { /* a row of W' for each tap and output */
+        const int columns = SMALLER(w.width, stage->outputs - w.o0);
+        for (int r = 0; r < w.rows; r++) {
+            const int tap = (w.row + r) / stage->channels, c = (w.row + r) % stage->channels;
+            const int rows = stage->inputs / stage->channels * stage->outputs;
+            global scalar *t = step->parameters + stage->transposed
+                               + panel_index(tap * stage->outputs + w.o0, c, rows, stage->channels);
+            for (int o = 0; o < columns; o++) t[o * panel_width(c, stage->channels)] = values[r * w.width + o];
+        }
+    } else {
         const int columns = SMALLER(w.width, stage->outputs - w.o0), stride = panel_width(w.row, stage->inputs);
         global scalar *t = step->parameters + stage->transposed
                            + panel_index(w.o0, w.row, stage->outputs, stage->inputs);
@@ -134,23 +150,27 @@ static inline void update_tile(const Step *step, const global Stage *stage, Weig
     }
 }
 
-/* What follows the sum over the rows: penalty, division by the step's weight, then the update, or with `target` the
- * gradient and its squared norm are stored for clipping. constants: [alpha]. */
+/* What follows the sum over the rows: penalties, division by the step's weight, then the update, or with `target` the
+ * gradient and its squared norm are stored for clipping. constants: [alpha, l1] of alpha / 2 W^2 + l1 |W|. */
 static inline void apply_gradient(const Step *step, const global Stage *stage, WeightTile w, int tile_number,
                                   real *tile) {
-    const scalar alpha = step->constants[stage->constants];
+    const scalar alpha = step->constants[stage->constants], l1 = step->constants[stage->constants + 1];
     const scalar scale = step->weight > 0 ? 1 / step->weight : 0;
     const int count = w.rows * w.vectors;
     const global scalar *weights = step->parameters + stage->weights + w.at;
     if (stage->losses >= 0) {
-        scalar squares = 0;
+        scalar penalty = 0;
         if (!w.is_bias)
             for (int i = 0; i < count; i++) {
                 const real v = load(weights + i * WIDTH);
-                squares += lane_sum(v * v);
+                penalty += alpha * lane_sum(v * v) / 2;
                 tile[i] += alpha * v;
+                if (l1 != 0) {
+                    penalty += l1 * lane_sum(fabs(v));
+                    tile[i] += l1 * sign(v);
+                }
             }
-        step->losses[stage->losses + 2 * tile_number] = alpha * squares / 2;
+        step->losses[stage->losses + 2 * tile_number] = penalty;
         step->losses[stage->losses + 2 * tile_number + 1] = 0;
     }
     for (int i = 0; i < count; i++) tile[i] *= scale;
@@ -200,19 +220,19 @@ TILE_FUNCTION dense_update_tile(const Step *step, const global Stage *stage, int
 
 /* Independent stages share a launch, their tiles one after the other. The stage is the same for all
  * work-items of a group at any time: Intel's compiler miscompiles a stage that differs among them. */
-#define TILE_KERNEL_OF_MANY(NAME)                                                                 \
+#define TILE_KERNEL_OF_MANY(NAME, FUNCTION_OF_TILE)                                               \
 KERNEL NAME(STEP_ARGUMENTS, int stage, int stage_end) {                                      \
     BEGIN_STEP;                                                                                   \
     int tile = get_global_id(0);                                                                  \
     for (; stage < stage_end; stage++) {                                                          \
         const int tiles = stages[stage].tiles;                                                    \
-        if (tile >= 0 && tile < tiles) NAME##_tile(&step, stages + stage, tile);                  \
+        if (tile >= 0 && tile < tiles) FUNCTION_OF_TILE(&step, stages + stage, tile);             \
         tile -= tiles;                                                                            \
     }                                                                                             \
 }
 
 TILE_KERNEL(dense_forward)
 TILE_KERNEL(dense_backward_input)
-TILE_KERNEL_OF_MANY(dense_backward_weights)
-TILE_KERNEL_OF_MANY(dense_add_parts)
-TILE_KERNEL_OF_MANY(dense_update)
+TILE_KERNEL_OF_MANY(dense_backward_weights, dense_backward_weights_tile)
+TILE_KERNEL_OF_MANY(dense_add_parts, dense_add_parts_tile)
+TILE_KERNEL_OF_MANY(dense_update, dense_update_tile)

@@ -11,13 +11,13 @@ typedef struct {
 
 /* The block of a tile, as panels of the workspace lie. */
 static inline Block block_of(const Step *step, const global Stage *stage, int tile_number) {
-    const int batch = step->run->batch_size, row_tiles = (batch + ROWS - 1) / ROWS;
+    const int batch = step->run->batch_size, row_tiles = (batch + ROWS - 1) / ROWS, pixels = stage->pixels;
     Block block;
-    block.n0 = tile_number % row_tiles * ROWS;
-    block.o0 = tile_number / row_tiles * PANEL;
-    block.rows = SMALLER(ROWS, step->rows - block.n0);
+    block.n0 = (tile_number % row_tiles * pixels + tile_number / row_tiles % pixels) * ROWS;
+    block.o0 = tile_number / row_tiles / pixels * PANEL;
+    block.rows = SMALLER(ROWS, step->rows * pixels - block.n0);
     block.width = panel_width(block.o0, stage->outputs);
-    block.at = (size_t)block.o0 * batch + (size_t)block.n0 * block.width;
+    block.at = (size_t)block.o0 * batch * pixels + (size_t)block.n0 * block.width;
     return block;
 }
 

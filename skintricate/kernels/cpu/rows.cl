@@ -21,6 +21,20 @@ static inline void run_tile(const Step *step, const global Stage *stage, int til
     case CLIP_FACTOR: clip_factor_tile(step, stage, tile); break;
     case VALIDATION_SCORE: validation_score_tile(step, stage, tile); break;
     case DENSE_UPDATE: dense_update_tile(step, stage, tile); break;
+#ifdef CONVOLUTION
+    case CONVOLUTION_FORWARD: convolution_forward_tile(step, stage, tile); break;
+    case CONVOLUTION_BACKWARD_INPUT: convolution_backward_input_tile(step, stage, tile); break;
+#endif
+#ifdef NORMALIZATION
+    case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); break;
+    case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); break;
+#endif
+#ifdef EMBEDDING
+    case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); break;
+#endif
+#ifdef OPTIONAL_ROWS
+    default: optional_rows(step, stage, tile, tile * ROWS, SMALLER(ROWS, step->rows - tile * ROWS), 0);
+#endif
     }
 }
 
@@ -29,6 +43,8 @@ static inline void row_block(const Step *step, const global Stage *stages, int s
     for (; stage < stage_end; stage++)
         for (int tile = block; tile < stages[stage].tiles; tile += row_tiles) run_tile(step, stages + stage, tile);
 }
+
+TILE_KERNEL_OF_MANY(tiles, run_tile)
 
 KERNEL rows(STEP_ARGUMENTS, int stage, int stage_end) {
     BEGIN_STEP;

@@ -20,6 +20,30 @@ KERNEL NAME(STEP_ARGUMENTS, int stage) {                                        
     if (tile < stages[stage].tiles) NAME##_tile(&step, stages + stage, tile);                     \
 }
 
+/* What functions take that a CPU and a GPU have in common; here one work-item does all. */
+#define STEP const Step *
+#define STAGE const global Stage *
+#define ROW_ARGUMENTS STEP step, STAGE stage, int block, int n0, int count, local scalar *scratch
+#define ITEM 0
+#define ITEMS 1
+#define X_COLUMNS(columns) (columns)
+#define load_anywhere load
+#define sum_slices(x, lanes, slices, scratch) (x)
+#define sum_over_lanes(x, log, scratch) (x)
+
+/* Run STATEMENT for each vector j of rows n, `count` of them; and of the pixels (y, x) of so many samples. */
+#define FOR_ROWS_AND_VECTORS(first, count, columns, STATEMENT)                                    \
+    for (int n = (first); n < (first) + (count); n++)                                             \
+        for (int j = 0; j < vectors_of(columns); j++) { STATEMENT; }
+#define FOR_PIXELS_AND_VECTORS(first, count, height, width, columns, STATEMENT)                   \
+    for (int sample = (first); sample < (first) + (count); sample++)                              \
+        for (int y = 0; y < (height); y++)                                                        \
+            for (int x = 0; x < (width); x++)                                                     \
+                for (int j = 0; j < vectors_of(columns); j++) {                                   \
+                    const int n = (sample * (height) + y) * (width) + x;                          \
+                    STATEMENT;                                                                    \
+                }
+
 /* The row of Y and sample_weight that is row n of the step, and that of X. */
 static inline size_t sample_row(const Step *step, int n) {
     return step->run->ordered ? step->order[step->first + n] : step->first + n;

@@ -8,7 +8,7 @@
 /* Vector (n, o) of the output, before the activation. */
 static inline void finish_forward(local const Step *step, local const Stage *stage, int n, int o, real x) {
     const int width = padded(stage->outputs);
-    if (n >= step->rows || o >= width) return;
+    if (n >= step->rows * stage->pixels || o >= width) return;
     const size_t at = (size_t)n * width + o;
     if (stage->saved >= 0) store(x, step->workspace + stage->saved + at);
     x = activated(stage->code, x, step->constants + stage->constants);
@@ -18,7 +18,7 @@ static inline void finish_forward(local const Step *step, local const Stage *sta
 /* Vector (n, i) of the input's gradient, before the derivative. */
 static inline void finish_input(local const Step *step, local const Stage *stage, int n, int i, real x, const Activated *y) {
     const int width = padded(stage->outputs);
-    if (n >= step->rows || i >= width) return;
+    if (n >= step->rows * stage->pixels || i >= width) return;
     x = through_derivative(stage->code, x, y->before, y->value, step->constants + stage->constants);
     store(without_padding(x, stage->outputs - i), step->workspace + stage->target + (size_t)n * width + i);
 }
@@ -33,7 +33,7 @@ static inline real bias_of(local const Step *step, local const Stage *stage, int
 /* What finishing vector (n, column) of an input's gradient needs. */
 static inline void load_for_input(local const Step *step, local const Stage *stage, int n, int column, Activated *y) {
     const int width = padded(stage->outputs);
-    if (n < step->rows && column < width) load_activated(step, stage, (size_t)n * width + column, y);
+    if (n < step->rows * stage->pixels && column < width) load_activated(step, stage, (size_t)n * width + column, y);
 }
 
 static inline void finish_rows(local const Step *step, local const Stage *stage, int n, int column, real x) {
@@ -54,8 +54,9 @@ static inline void update_weights(local const Step *step, local const Stage *sta
     w = without_padding(w, stage->outputs - o);
     store(w, weights);
     if (stage->transposed >= 0 && i < stage->inputs) {
-        const int width = padded(stage->inputs);
-        global scalar *t = step->parameters + stage->transposed + (size_t)o * width + i;
+        const int width = padded(stage->channels), tap = i / stage->channels;
+        global scalar *t = step->parameters + stage->transposed + (size_t)(tap * stage->outputs + o) * width
+                           + i % stage->channels;
         for (int q = 0; q < WIDTH; q++)
             if (o + q < stage->outputs) t[(size_t)q * width] = LANE(w, q);
     }
@@ -63,7 +64,7 @@ static inline void update_weights(local const Step *step, local const Stage *sta
 
 /* What a tile sums on its way: squares of weights, for the penalty, and of gradients, for clipping. */
 typedef struct {
-    scalar weights, gradients;
+    scalar penalty, gradients;
 } Squares;
 
 /* What follows the sum over the rows for vector (i, o): penalty, division by the step's weight, then the update, or
@@ -73,8 +74,13 @@ static inline void apply_gradient(local const Step *step, local const Stage *sta
     const size_t at = (size_t)i * padded(stage->outputs) + o;
     if (stage->losses >= 0 && i < stage->inputs) {
         const real w = load(step->parameters + stage->weights + at);
-        squares->weights += lane_sum(w * w);
-        gradient += step->constants[stage->constants] * w;
+        const scalar alpha = step->constants[stage->constants], l1 = step->constants[stage->constants + 1];
+        squares->penalty += alpha * lane_sum(w * w) / 2;
+        gradient += alpha * w;
+        if (l1 != 0) {
+            squares->penalty += l1 * lane_sum(fabs(w));
+            gradient += l1 * sign(w);
+        }
     }
     gradient *= step->weight > 0 ? 1 / step->weight : (scalar)0;
     if (stage->target >= 0) {
@@ -98,9 +104,9 @@ static inline void finish_weights(local const Step *step, local const Stage *sta
 static inline void store_squares(local const Step *step, local const Stage *stage, int tile, Squares squares, int items,
                                  local scalar *scratch) {
     if (stage->losses >= 0) {
-        const scalar total = sum_over_group(squares.weights, items, scratch);
+        const scalar total = sum_over_group(squares.penalty, items, scratch);
         if (ITEM == 0) {
-            step->losses[stage->losses + 2 * tile] = step->constants[stage->constants] * total / 2;
+            step->losses[stage->losses + 2 * tile] = total;
             step->losses[stage->losses + 2 * tile + 1] = 0;
         }
     }

@@ -4,19 +4,19 @@
  * that made its input, if one was fused there.
  */
 
-/* Run STATEMENT for each vector of a block: row r, vector j of `vectors`, place `at` in a tensor. */
+/* Run STATEMENT for each vector of a block: row n, of a pixel where the tensor has some, vector j, place `at`. */
 #define FOR_VECTORS(STATEMENT)                                                                    \
-    const int vectors = padded(stage->outputs) / WIDTH;                                           \
-    for (int v = ITEM; v < count * vectors; v += ITEMS) {                                         \
-        const int r = v / vectors, j = v % vectors;                                               \
-        const size_t at = ((size_t)(n0 + r) * vectors + j) * WIDTH;                               \
+    const int vectors = padded(stage->outputs) / WIDTH, pixels = stage->pixels;                   \
+    for (int v = ITEM; v < count * pixels * vectors; v += ITEMS) {                                \
+        const int n = n0 * pixels + v / vectors, j = v % vectors;                                 \
+        const size_t at = ((size_t)n * vectors + j) * WIDTH;                                      \
         STATEMENT;                                                                                \
     }
 
 static inline void activation_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
     global scalar *workspace = step->workspace;
     FOR_VECTORS({
-        const real x = load(input_row(step, stage, n0 + r, stage->outputs) + j * WIDTH);
+        const real x = load(input_row(step, stage, n, stage->outputs) + j * WIDTH);
         if (stage->saved >= 0) store(x, workspace + stage->saved + at);
         const real y = activated(stage->code, x, step->constants + stage->constants);
         store(without_padding(y, stage->outputs - j * WIDTH), workspace + stage->target + at);
@@ -43,15 +43,15 @@ static inline real dropout_factor(local const Step *step, local const Stage *sta
 
 static inline void dropout_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
     FOR_VECTORS({
-        const real x = load(input_row(step, stage, n0 + r, stage->outputs) + j * WIDTH);
-        store(x * dropout_factor(step, stage, n0 + r, j * WIDTH), step->workspace + stage->target + at);
+        const real x = load(input_row(step, stage, n, stage->outputs) + j * WIDTH);
+        store(x * dropout_factor(step, stage, n, j * WIDTH), step->workspace + stage->target + at);
     })
 }
 
 static inline void dropout_backward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
     FOR_VECTORS({
         const real gradient = load(step->workspace + stage->gradient + at);
-        store(gradient * dropout_factor(step, stage, n0 + r, j * WIDTH), step->workspace + stage->target + at);
+        store(gradient * dropout_factor(step, stage, n, j * WIDTH), step->workspace + stage->target + at);
     })
 }
 

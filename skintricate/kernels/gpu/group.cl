@@ -12,14 +12,36 @@
  * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
-/* Where products are warps', only sums over lanes need it, and blocks have more rows. */
+/* Where products are warps', only sums need it, and blocks have more rows. */
 #ifdef WHOLE_NETWORK
 #define MOST_LOSS_ROWS 64
-#define SCRATCH (2 * ITEMS)
+#define SCRATCH (WIDTH * ITEMS)
 #else
 #define MOST_LOSS_ROWS MOST_BLOCK_ROWS
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
 #endif
+
+/* What functions take that a CPU and a GPU have in common. */
+#define STEP local const Step *
+#define STAGE local const Stage *
+#define ROW_ARGUMENTS STEP step, STAGE stage, int block, int n0, int count, local scalar *scratch
+#define X_COLUMNS(columns) padded(columns)
+#define load_anywhere(p) JOIN(vload, WIDTH)(0, p)
+
+/* Run STATEMENT for each vector j of rows n, `count` of them; and of the pixels (y, x) of so many samples. */
+#define FOR_ROWS_AND_VECTORS(first, count, columns, STATEMENT)                                    \
+    for (int v = ITEM; v < (count) * vectors_of(columns); v += ITEMS) {                           \
+        const int n = (first) + v / vectors_of(columns);                                          \
+        const int j = v % vectors_of(columns);                                                    \
+        STATEMENT;                                                                                \
+    }
+#define FOR_PIXELS_AND_VECTORS(first, count, height, width, columns, STATEMENT)                   \
+    FOR_ROWS_AND_VECTORS((first) * ((height) * (width)), (count) * ((height) * (width)), columns, { \
+        const int sample = n / ((height) * (width));                                              \
+        const int y = n / (width) % (height);                                                     \
+        const int x = n % (width);                                                                \
+        STATEMENT;                                                                                \
+    })
 
 /* Lane q of a vector, q being constant. */
 #if WIDTH == 4
@@ -125,6 +147,18 @@ DEFINE_OVER_LANES(largest_over_lanes, LARGER(x, other))
 
 static inline scalar sum_over_group(scalar x, int items, local scalar *scratch) {
     return sum_over_lanes(x, log_of(items, ITEMS), scratch);
+}
+
+/* The sum over the slices of a column of vectors, which so many lanes of items have; see FOR_COLUMNS of places.cl. */
+static inline real sum_slices(real x, int lanes, int slices, local scalar *scratch) {
+    local real *sums = (local real *)scratch;
+    if (slices == 1) return x;
+    sums[ITEM] = x;
+    SYNC_LOCAL;
+    real total = sums[ITEM % lanes];
+    for (int slice = 1; slice < slices; slice++) total += sums[ITEM % lanes + slice * lanes];
+    SYNC_LOCAL;
+    return total;
 }
 
 /* What a derivative needs at one place of a tensor: values, and the input of the activation that made them. */

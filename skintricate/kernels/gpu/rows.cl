@@ -5,7 +5,7 @@
 
 FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, int block, local scalar *scratch) {
     const int n0 = block * step->run->block_rows, count = SMALLER(step->run->block_rows, step->rows - n0);
-    if (count <= 0 && stage->losses < 0) return;
+    if (count <= 0 && stage->losses < 0 && stage->sums < 0) return;
     switch (stage->kind) {
 #ifndef WHOLE_NETWORK
     case DENSE_FORWARD:
@@ -20,6 +20,13 @@ FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, in
     case SOFTMAX_FORWARD: softmax_forward_rows(step, stage, n0, count, scratch); break;
     case SOFTMAX_BACKWARD: softmax_backward_rows(step, stage, n0, count, scratch); break;
     case VALIDATION_SCORE: validation_score_rows(step, stage, block, n0, count, scratch); break;
+#ifdef CONVOLUTION
+    case CONVOLUTION_FORWARD: convolution_forward_rows(step, stage, block, n0, count, scratch); break;
+    case CONVOLUTION_BACKWARD_INPUT: convolution_backward_input_rows(step, stage, block, n0, count, scratch); break;
+#endif
+#ifdef OPTIONAL_ROWS
+    default: optional_rows(step, stage, block, n0, LARGER(count, 0), scratch);
+#endif
     }
 }
 

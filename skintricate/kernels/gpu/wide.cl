@@ -68,6 +68,13 @@ static inline void run_update(local const Step *step, local const Stage *stage, 
     case DENSE_ADD_PARTS: add_parts(step, stage, tile, scratch); break;
     case CLIP_FACTOR: clip_gradients(step, stage, scratch); break;
     case DENSE_UPDATE: update_clipped(step, stage, tile); break;
+#ifdef NORMALIZATION
+    case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); break;
+    case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); break;
+#endif
+#ifdef EMBEDDING
+    case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); break;
+#endif
     }
 }
 
@@ -86,6 +93,12 @@ FUNCTION void run_tile(local const Step *step, local const Stage *stage, int til
     case DENSE_FORWARD:
     case DENSE_BACKWARD_INPUT: product_of_rows(step, stage, tile, scratch); break;
     case DENSE_BACKWARD_WEIGHTS:
+#ifdef CONVOLUTION
+        if (stage->window >= 0) {
+            convolution_weights(step, stage, tile, scratch);
+            break;
+        }
+#endif
         if (stage->size == 0) few_weights(step, stage, tile, scratch);
         else product_of_weights(step, stage, tile, scratch);
         break;

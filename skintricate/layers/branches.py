@@ -1,0 +1,119 @@
+"""Layers made of layers: what is added to its input, and what is put side by side."""
+
+from skintricate.exceptions import ShapeError
+from skintricate.layers.base import Layer, shapes_through
+
+
+class Residual(Layer):
+    """``y = x + f(x)``, f being layers whose output has the shape of their input (He et al. 2016).
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+
+    Examples
+    --------
+    >>> from skintricate.layers import Dense, ReLU, Residual
+    >>> Residual([Dense(8), ReLU(), Dense(8)]).output_shape((8,))
+    (8,)
+    """
+
+    sources = ("shapes",)
+
+    def __init__(self, layers):
+        check_branches(self, "layers", [layers])
+        self.layers = layers
+
+    @property
+    def branches(self):
+        """The layers of f."""
+        return (self.layers,)
+
+    def output_shape(self, input_shape):
+        shape = shapes_through(self.layers, input_shape)[-1]
+        if shape != tuple(input_shape):
+            raise ShapeError(
+                f"its layers make the shape {shape} of {tuple(input_shape)}, which cannot be added; end them in a layer "
+                f"with {input_shape[-1]} outputs a {'sample' if len(input_shape) == 1 else 'pixel, and use padding'}."
+            )
+        return shape
+
+    def forward(self, lowering, x):
+        source = lowering.in_workspace(x)
+        steps, inner = lowering.forward(self.layers, source)
+        y = lowering.tensor(x.shape, None, trainable=x.trainable or inner.trainable, inner=(source, steps, inner))
+        lowering.add(source.offset, inner.offset, y.shape, y.offset)
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        source, steps, inner = y.inner
+        before = None
+        if inner.trainable:
+            before = lowering.backward(steps, lowering.through_activation(inner, gradient))
+        return lowering.sum_of([before, lowering.through_activation(x, gradient)], x.shape) if x.trainable else None
+
+
+class Concatenate(Layer):
+    """Several branches of layers on the same input; their outputs side by side, images by channels.
+
+    Parameters
+    ----------
+    branches : sequence of sequence of Layer
+        A branch without layers is the input itself.
+
+    Examples
+    --------
+    >>> from skintricate.layers import Columns, Concatenate, Dense
+    >>> Concatenate([[Columns(0, 4), Dense(8)], [Columns(4)]]).output_shape((9,))
+    (13,)
+    """
+
+    sources = ("shapes",)
+    branches = ()
+
+    def __init__(self, branches):
+        check_branches(self, "branches", branches)
+        self.branches = branches
+
+    def output_shape(self, input_shape):
+        shapes = [shapes_through(branch, input_shape)[-1] for branch in self.branches]
+        if len({shape[:-1] for shape in shapes}) > 1:
+            raise ShapeError(f"its branches make the shapes {shapes}; all but the last number must be the same.")
+        return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+
+    def forward(self, lowering, x):
+        branches = [lowering.forward(branch, x) for branch in self.branches]
+        is_trainable = any(end.trainable for _, end in branches)
+        y = lowering.tensor(self.output_shape(x.shape), None, trainable=is_trainable, inner=tuple(branches))
+        first = 0
+        for _, end in branches:
+            lowering.copy_columns(end.shape, end.offset, 0, y.shape, y.offset, first, end.columns)
+            first += end.columns
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        gradients, first = [], 0
+        for steps, end in y.inner:
+            if end.trainable:
+                part = lowering.allocate(end.shape)
+                lowering.copy_columns(y.shape, gradient, first, end.shape, part, 0, end.columns)
+                gradients.append(lowering.backward(steps, lowering.through_activation(end, part)))
+            first += end.columns
+        return lowering.sum_of(gradients, x.shape) if x.trainable else None
+
+
+def check_branches(layer, name, branches):
+    """Raise unless these are sequences of layers, each of which is there once."""
+    kind = type(layer).__name__
+    if isinstance(branches, str) or not hasattr(branches, "__iter__") or not len(branches):
+        raise TypeError(f"{kind}: {name} must be a sequence that is not empty, got {branches!r}.")
+    seen = set()
+    for branch in branches:
+        if isinstance(branch, str | Layer) or not hasattr(branch, "__iter__"):
+            raise TypeError(f"{kind}: {name} must hold lists of layers, got {branch!r}.")
+        for item in branch:
+            if not isinstance(item, Layer):
+                raise TypeError(f"{kind}: {name} must hold layers such as Dense(8) or ReLU(), got {item!r}.")
+            if id(item) in seen:
+                raise ValueError(f"{kind}: {item!r} is in {name} twice; make an object for each place.")
+            seen.add(id(item))

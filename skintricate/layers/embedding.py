@@ -1,0 +1,94 @@
+"""Vectors for categories and words."""
+
+from skintricate.configurable import check_number
+from skintricate.exceptions import ShapeError
+from skintricate.initializers import Initializer, NormalRandom
+from skintricate.layers.base import Layer, Parameter, require_flat
+
+
+class Embedding(Layer):
+    """A learned vector for every category: F columns of whole numbers become F vectors, of shape ``(F, dimension)``.
+
+    A number outside the vocabulary, such as -1 for a category unknown in training, has a vector of zeros.
+
+    Parameters
+    ----------
+    vocabulary_size : int or sequence of int
+        Numbers 0 to ``vocabulary_size - 1`` have vectors, which all columns share; a sequence gives each column vectors
+        of its own, so many.
+    dimension : int
+        Length of a vector, at least 1.
+    initializer : Initializer, default=None
+        First values of the vectors, shape ``(sum of vocabularies, dimension)``; None is ``NormalRandom(0.0, 0.1)``.
+
+    Examples
+    --------
+    Two columns of 7 and of 3 categories, and what follows is numbers:
+
+    >>> from skintricate.layers import Columns, Concatenate, Embedding, Flatten
+    >>> Concatenate([[Columns(0, 2), Embedding([7, 3], 4), Flatten()], [Columns(2)]]).output_shape((12,))
+    (18,)
+    """
+
+    sources = ("embedding",)
+
+    def __init__(self, vocabulary_size, dimension, initializer=None):
+        for number in vocabulary_size if isinstance(vocabulary_size, list | tuple) else (vocabulary_size,):
+            check_number(self, "vocabulary_size", number, 1, 2**24, integer=True)
+        if isinstance(vocabulary_size, list | tuple) and not vocabulary_size:
+            raise ValueError("Embedding: vocabulary_size must have a number for each column, got an empty sequence.")
+        check_number(self, "dimension", dimension, 1, integer=True)
+        if initializer is not None and not isinstance(initializer, Initializer):
+            raise TypeError(f"Embedding: initializer must be an Initializer or None, got {initializer!r}.")
+        self.vocabulary_size = vocabulary_size
+        self.dimension = dimension
+        self.initializer = initializer
+
+    def output_shape(self, input_shape):
+        require_flat(input_shape)
+        sizes = self.vocabulary_size
+        if isinstance(sizes, list | tuple) and len(sizes) != input_shape[0]:
+            raise ShapeError(
+                f"vocabulary_size has {len(sizes)} numbers for {input_shape[0]} columns; give one for each, and take the "
+                "columns with Columns(start, stop)."
+            )
+        return (input_shape[0], int(self.dimension))
+
+    def parameters(self, input_shape):
+        rows = sum(self.vocabulary_size) if isinstance(self.vocabulary_size, list | tuple) else self.vocabulary_size
+        return (Parameter("vectors", (int(rows), int(self.dimension)), self.initializer or NormalRandom(0.0, 0.1)),)
+
+    def forward(self, lowering, x):
+        y = lowering.tensor(self.output_shape(x.shape), None, trainable=True, inner=(self._ranges(lowering, x),))
+        lowering.launch("embedding_forward", **self._fields(lowering, x, y), target=y.offset)
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        weights = lowering.weights(self)
+        sums = lowering.reserve(lowering.size(weights))
+        lowering.launch("embedding_backward_weights", **self._fields(lowering, x, y), gradient=gradient, target=sums)
+        lowering.update_from_sums(weights, sums)
+        return None  # whole numbers have no gradient
+
+    def _fields(self, lowering, x, y):
+        """Return what both stages have in common."""
+        weights, (ranges,) = lowering.weights(self), y.inner
+        return {
+            "inputs": weights.rows,
+            "outputs": weights.columns,
+            "pixels": y.pixels,
+            "source": x.offset,
+            "weights": weights.offset,
+            "constants": ranges,
+        }
+
+    def _ranges(self, lowering, x):
+        """Return where the constants of all columns lie: how many vectors each has, and the first of them."""
+        sizes, ranges, first = self.vocabulary_size, [], 0
+        for column in range(x.columns):
+            if isinstance(sizes, list | tuple):
+                ranges += [sizes[column], first]
+                first += sizes[column]
+            else:
+                ranges += [sizes, 0]
+        return lowering.constant(*ranges)

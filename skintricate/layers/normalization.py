@@ -1,0 +1,176 @@
+"""Layers that normalise, or scale, each column."""
+
+from skintricate.configurable import check_number
+from skintricate.initializers import Constant
+from skintricate.layers.base import Layer, Parameter
+
+
+class Scale(Layer):
+    """A learned factor for each feature, or each channel of an image: ``y = x * factor``."""
+
+    sources = ("normalization",)
+
+    def parameters(self, input_shape):
+        return (Parameter("factor", (1, input_shape[-1]), Constant(1.0)),)
+
+    def forward(self, lowering, x):
+        source = lowering.in_workspace(x)
+        y = lowering.tensor(x.shape, None, trainable=True, inner=(source,))
+        lowering.launch(
+            "scale_forward",
+            outputs=y.columns,
+            pixels=y.pixels,
+            source=source.offset,
+            target=y.offset,
+            weights=lowering.weights(self).offset,
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        weights, (source,) = lowering.weights(self), y.inner
+        target, sums = lowering.allocate(x.shape) if x.trainable else -1, lowering.sums(weights)
+        lowering.launch(
+            "scale_backward",
+            outputs=y.columns,
+            pixels=y.pixels,
+            value=source.offset,
+            gradient=gradient,
+            target=target,
+            weights=weights.offset,
+            **sums,
+        )
+        lowering.update_from_sums(weights, sums["sums"], lowering.plan.blocks)
+        return lowering.through_activation(x, target, is_own=True) if x.trainable else None
+
+
+class LayerNorm(Layer):
+    """Each sample's features, or each pixel's channels, with mean 0 and deviation 1 (Ba, Kiros and Hinton 2016).
+
+    ``y = (x - mean) / sqrt(variance + epsilon) * factor + shift``, factor and shift learned.
+
+    Parameters
+    ----------
+    epsilon : float, default=1e-5
+        Positive.
+    """
+
+    sources = ("normalization",)
+
+    def __init__(self, epsilon=1e-5):
+        check_number(self, "epsilon", epsilon, 0, low_open=True)
+        self.epsilon = epsilon
+
+    def parameters(self, input_shape):
+        shape = (1, input_shape[-1])
+        return Parameter("factor", shape, Constant(1.0)), Parameter("shift", shape, Constant(0.0))
+
+    def forward(self, lowering, x):
+        source = lowering.in_workspace(x)
+        statistics = lowering.reserve(2 * lowering.plan.batch_size * x.pixels) if lowering.training else -1
+        y = lowering.tensor(x.shape, None, trainable=True, inner=(source, statistics))
+        lowering.launch(
+            "layer_norm_forward",
+            outputs=y.columns,
+            pixels=y.pixels,
+            source=source.offset,
+            target=y.offset,
+            saved=statistics,
+            bias=1,
+            weights=lowering.weights(self).offset,
+            constants=lowering.constant(self.epsilon),
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        weights, (source, statistics) = lowering.weights(self), y.inner
+        target, sums = lowering.allocate(x.shape) if x.trainable else -1, lowering.sums(weights)
+        lowering.launch(
+            "layer_norm_backward",
+            outputs=y.columns,
+            pixels=y.pixels,
+            value=source.offset,
+            saved=statistics,
+            gradient=gradient,
+            target=target,
+            bias=1,
+            weights=weights.offset,
+            **sums,
+        )
+        lowering.update_from_sums(weights, sums["sums"], lowering.plan.blocks)
+        return lowering.through_activation(x, target, is_own=True) if x.trainable else None
+
+
+class BatchNorm(Layer):
+    """Each feature, or each channel of an image, with mean 0 and deviation 1 over the batch (Ioffe and Szegedy 2015).
+
+    ``y = (x - mean) / sqrt(variance + epsilon) * factor + shift``, factor and shift learned. Training takes mean and
+    variance of the batch, and keeps running ones, with which predictions and validation scores are made; they are saved
+    with the model. Sample weights do not change them.
+
+    Parameters
+    ----------
+    momentum : float, default=0.9
+        Share of the running mean and variance that stays in a step, in [0, 1). The variance added is the unbiased one.
+    epsilon : float, default=1e-5
+        Positive.
+    """
+
+    sources = ("normalization",)
+
+    def __init__(self, momentum=0.9, epsilon=1e-5):
+        check_number(self, "momentum", momentum, 0, 1, high_open=True)
+        check_number(self, "epsilon", epsilon, 0, low_open=True)
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def parameters(self, input_shape):
+        shape = (1, input_shape[-1])
+        return (
+            Parameter("factor", shape, Constant(1.0)),
+            Parameter("shift", shape, Constant(0.0)),
+            Parameter("running_mean", shape, Constant(0.0), is_trained=False),
+            Parameter("running_variance", shape, Constant(1.0), is_trained=False),
+        )
+
+    def forward(self, lowering, x):
+        source, weights, running = lowering.in_workspace(x), lowering.weights(self), lowering.weights(self, 1)
+        constants = lowering.constant(self.momentum, self.epsilon)
+        shared = {"outputs": x.columns, "pixels": x.pixels, "source": source.offset, "constants": constants}
+        statistics = -1
+        if lowering.training:
+            statistics = lowering.reserve(lowering.size(running))
+            sums = lowering.sums(running)
+            lowering.launch("batch_norm_sums", **shared, **sums)
+            lowering.launch("batch_norm_statistics", **shared, **sums, target=statistics, weights=running.offset)
+        y = lowering.tensor(x.shape, None, trainable=True, inner=(source, statistics))
+        lowering.launch(
+            "batch_norm_forward",
+            **shared,
+            target=y.offset,
+            value=statistics,
+            bias=1,
+            weights=weights.offset,
+            transposed=running.offset,
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        weights, (source, statistics) = lowering.weights(self), y.inner
+        sums, totals = lowering.sums(weights), lowering.reserve(lowering.size(weights))
+        shared = {
+            "outputs": y.columns,
+            "pixels": y.pixels,
+            "value": source.offset,
+            "saved": statistics,
+            "gradient": gradient,
+            "bias": 1,
+            "weights": weights.offset,
+        }
+        lowering.launch("batch_norm_backward_sums", **shared, **sums)
+        lowering.launch("batch_norm_backward_statistics", **shared, **sums, target=totals)
+        lowering.update_from_sums(weights, totals)
+        if not x.trainable:
+            return None
+        target = lowering.allocate(x.shape)
+        lowering.launch("batch_norm_backward", **shared, sums=totals, target=target)
+        return lowering.through_activation(x, target, is_own=True)

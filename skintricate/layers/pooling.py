@@ -1,0 +1,166 @@
+"""Pooling."""
+
+from skintricate.layers.base import Layer
+from skintricate.layers.window import axis_of, check_numbers, check_padding, image_of, pair_of, require_image
+
+
+class Pooling(Layer):
+    """Base class: a subclass names its kernels.
+
+    Attributes
+    ----------
+    kernel : str
+    """
+
+    sources = ("pooling",)
+    kernel = ""
+    _axes = ("height", "width")
+
+    def output_shape(self, input_shape):
+        require_image(input_shape, self._axes)
+        window = self._window(input_shape)
+        return (*(window.out_height, window.out_width)[-len(self._axes) :], input_shape[-1])
+
+    def forward(self, lowering, x):
+        source = lowering.in_workspace(x)
+        y = lowering.tensor(self.output_shape(x.shape), None, trainable=x.trainable)
+        lowering.launch(
+            f"{self.kernel}_forward",
+            window=self._window(x.shape),
+            outputs=y.columns,
+            pixels=y.pixels,
+            source=source.offset,
+            target=y.offset,
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        if not x.trainable:
+            return None
+        window, target = self._window(x.shape), lowering.allocate(x.shape)
+        lowering.launch(
+            f"{self.kernel}_backward",
+            window=window,
+            outputs=x.columns,
+            pixels=x.pixels,
+            value=x.offset,
+            gradient=gradient,
+            target=target,
+            code=_are_apart(window),
+        )
+        return lowering.through_activation(x, target, is_own=_are_apart(window) is False or _cover(window))
+
+    def _window(self, input_shape):
+        """Return how the windows lie in an image of this shape, or raise ``ShapeError``."""
+        height, width, _ = image_of(input_shape)
+        kernel_y, kernel_x = pair_of(self.pool_size, self._axes)
+        stride_y, stride_x = (kernel_y, kernel_x) if self.stride is None else pair_of(self.stride, self._axes)
+        padding = (self.padding,) * 2 if isinstance(self.padding, str) else pair_of(self.padding, self._axes, 0)
+        return axis_of(
+            ("height", height, kernel_y, stride_y, padding[0], 1),
+            ("width", width, kernel_x, stride_x, padding[1], 1),
+        )
+
+
+class MaxPool2D(Pooling):
+    """The largest value of every window, channel by channel; of equals the first has the gradient.
+
+    Parameters
+    ----------
+    pool_size : int or (int, int), default=2
+        Height and width of a window.
+    stride : int or (int, int), default=None
+        Pixels from one window to the next; None is ``pool_size``.
+    padding : {"valid", "same"}, int or (int, int), default="valid"
+        Pixels around the image, which do not count; less than ``pool_size``.
+
+    Examples
+    --------
+    >>> from skintricate.layers import MaxPool2D
+    >>> MaxPool2D(2).output_shape((26, 26, 16))
+    (13, 13, 16)
+    """
+
+    kernel = "max_pool"
+
+    def __init__(self, pool_size=2, stride=None, padding="valid"):
+        check_pooling(self, pool_size, stride, padding)
+        self.pool_size = pool_size
+        self.stride = stride
+        self.padding = padding
+
+
+class AvgPool2D(Pooling):
+    """The mean of every window, channel by channel.
+
+    Parameters
+    ----------
+    pool_size : int or (int, int), default=2
+        Height and width of a window.
+    stride : int or (int, int), default=None
+        Pixels from one window to the next; None is ``pool_size``.
+    padding : {"valid", "same"}, int or (int, int), default="valid"
+        Pixels around the image, which do not count; less than ``pool_size``.
+
+    Examples
+    --------
+    >>> from skintricate.layers import AvgPool2D
+    >>> AvgPool2D(3, stride=2, padding="same").output_shape((7, 7, 4))
+    (4, 4, 4)
+    """
+
+    kernel = "average_pool"
+
+    def __init__(self, pool_size=2, stride=None, padding="valid"):
+        check_pooling(self, pool_size, stride, padding)
+        self.pool_size = pool_size
+        self.stride = stride
+        self.padding = padding
+
+
+class GlobalAvgPool2D(Pooling):
+    """The mean of every channel over the whole image: a number a channel.
+
+    Examples
+    --------
+    >>> from skintricate.layers import GlobalAvgPool2D
+    >>> GlobalAvgPool2D().output_shape((7, 7, 64))
+    (64,)
+    """
+
+    kernel = "average_pool"
+
+    def output_shape(self, input_shape):
+        require_image(input_shape, self._axes)
+        return input_shape[-1:]
+
+    def _window(self, input_shape):
+        """Return the only window."""
+        height, width, _ = image_of(input_shape)
+        return axis_of(("height", height, height, 1, 0, 1), ("width", width, width, 1, 0, 1))
+
+
+def check_pooling(layer, pool_size, stride, padding):
+    """Raise for a parameter of the wrong kind, and for windows that may lie outside the image."""
+    check_numbers(layer, "pool_size", pool_size, 1)
+    if stride is not None:
+        check_numbers(layer, "stride", stride, 1)
+    check_padding(layer, padding)
+    if not isinstance(padding, str):
+        axes = ("height", "width")
+        if any(before >= size for before, size in zip(pair_of(padding, axes), pair_of(pool_size, axes))):
+            raise ValueError(
+                f"{type(layer).__name__}: padding must be less than pool_size={pool_size}, got {padding!r}."
+            )
+
+
+def _are_apart(window):
+    """Say whether no two windows have a pixel in common."""
+    return window.stride_y >= window.kernel_height and window.stride_x >= window.kernel_width
+
+
+def _cover(window):
+    """Say whether windows without a pixel in common hold all pixels."""
+    strides = (window.stride_y, window.stride_x) == (window.kernel_height, window.kernel_width)
+    rows, columns = window.out_height * window.stride_y, window.out_width * window.stride_x
+    return strides and rows - window.top >= window.height and columns - window.left >= window.width
