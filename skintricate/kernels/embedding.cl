@@ -15,8 +15,7 @@ static inline int chosen_row(STEP step, STAGE stage, int n, int f) {
 
 FUNCTION void embedding_forward_rows(ROW_ARGUMENTS) {
     const int columns = stage->outputs, inputs = stage->inputs, pixels = stage->pixels;
-    FOR_PIXELS_AND_VECTORS(n0, count, 1, pixels, columns, {
-        const int row = chosen_row(step, stage, sample, x);
+    FOR_PIXELS_AND_VECTORS(n0, count, 1, pixels, columns, , const int row = chosen_row(step, stage, sample, x), {
         const global scalar *table = step->parameters + stage->weights;
         const real values = row < 0 ? (real)0 : load(table + panel_index(LARGER(row, 0), j * WIDTH, inputs, columns));
         store_row_of(column_of(step, stage->target, j, columns, pixels), n, values);

@@ -4,12 +4,17 @@
  * Where windows have no pixel in common (code 1) each window writes those of its pixels, and others stay zero.
  */
 
-/* Run STATEMENT for each pixel n, the one at (y, x) of a sample, and vector j. */
-#define FOR_PIXELS(height, width, STATEMENT)                                                      \
-    FOR_PIXELS_AND_VECTORS(n0, count, height, width, columns, STATEMENT)
 #define BEGIN_POOLING                                                                             \
     const Window w = window_of(step, stage);                                                      \
     const int columns = stage->outputs, size = w.height * w.width, out_size = w.out_height * w.out_width
+
+/* Run STATEMENT for each window n, whose taps are ys and xs, or each pixel n, which windows ys and xs hold; vector j. */
+#define FOR_WINDOWS(STATEMENT)                                                                    \
+    FOR_PIXELS_AND_VECTORS(n0, count, w.out_height, w.out_width, columns,                         \
+                           const Taps ys = rows_of_window(w, y), const Taps xs = columns_of_window(w, x), STATEMENT)
+#define FOR_PIXELS(STATEMENT)                                                                     \
+    FOR_PIXELS_AND_VECTORS(n0, count, w.height, w.width, columns,                                 \
+                           const Taps ys = rows_of_pixel(w, y), const Taps xs = columns_of_pixel(w, x), STATEMENT)
 
 /* Run STATEMENT for each tap: the pixel q of an image of `size` pixels a sample. */
 #define FOR_TAPS(ys, xs, size, image_width, STATEMENT)                                            \
@@ -24,10 +29,8 @@
 
 FUNCTION void max_pool_forward_rows(ROW_ARGUMENTS) {
     BEGIN_POOLING;
-    FOR_PIXELS(w.out_height, w.out_width, {
+    FOR_WINDOWS({
         const Column source = column_of(step, stage->source, j, columns, size);
-        const Taps ys = rows_of_window(w, y);
-        const Taps xs = columns_of_window(w, x);
         real largest = -INFINITY;
         FOR_TAPS(ys, xs, size, w.width, {
             const real value = load_row_of(source, q);
@@ -39,43 +42,43 @@ FUNCTION void max_pool_forward_rows(ROW_ARGUMENTS) {
 }
 
 /* The first pixel of a window with its largest value, in every lane. */
-static inline mask place_of_largest(Column source, Window w, int sample, int size, Taps ys, Taps xs) {
-    real largest = -INFINITY;
+static inline mask place_of_largest(Column source, Window w, int sample, int size, Taps ys, Taps xs, real *largest) {
     mask place = sample * size + place_of(ys, 0) * w.width + place_of(xs, 0);
+    *largest = -INFINITY;
     FOR_TAPS(ys, xs, size, w.width, {
         const real value = load_row_of(source, q);
-        const mask above = IS_ABOVE(value, largest);
-        largest = above ? value : largest;
+        const mask above = IS_ABOVE(value, *largest);
+        *largest = above ? value : *largest;
         place = above ? (mask)q : place;
     })
     return place;
 }
 
-/* A window's gradient is that of its largest value, the first of equals. */
+/* A window's gradient is that of its largest value, the first of equals. Windows without a pixel in common go through
+ * the activation that made the image, too. */
 FUNCTION void max_pool_backward_rows(ROW_ARGUMENTS) {
     BEGIN_POOLING;
     if (stage->code == 1) {
-        FOR_PIXELS(w.out_height, w.out_width, {
-            const Column source = column_of(step, stage->value, j, columns, size);
+        FOR_WINDOWS({
             const Column target = column_of(step, stage->target, j, columns, size);
-            const Taps ys = rows_of_window(w, y);
-            const Taps xs = columns_of_window(w, x);
-            const real gradient = load_row_of(column_of(step, stage->gradient, j, columns, out_size), n);
-            const mask place = place_of_largest(source, w, sample, size, ys, xs);
+            const real dy = load_row_of(column_of(step, stage->gradient, j, columns, out_size), n);
+            real largest;
+            const mask place = place_of_largest(column_of(step, stage->value, j, columns, size), w, sample, size, ys, xs,
+                                                &largest);
+            const real gradient = without_padding(through_derivative_of(step, stage, dy, largest), columns - j * WIDTH);
             FOR_TAPS(ys, xs, size, w.width, store_row_of(target, q, place == (mask)q ? gradient : (real)0))
         })
         return;
     }
-    FOR_PIXELS(w.height, w.width, {
+    FOR_PIXELS({
         const Column source = column_of(step, stage->value, j, columns, size);
         const Column gradient = column_of(step, stage->gradient, j, columns, out_size);
-        const Taps windows_y = rows_of_pixel(w, y);
-        const Taps windows_x = columns_of_pixel(w, x);
         real sum = 0;
-        FOR_TAPS(windows_y, windows_x, out_size, w.out_width, {
-            const Taps ys = rows_of_window(w, place_of(windows_y, ky));
-            const Taps xs = columns_of_window(w, place_of(windows_x, kx));
-            const mask place = place_of_largest(source, w, sample, size, ys, xs);
+        FOR_TAPS(ys, xs, out_size, w.out_width, {
+            const Taps window_ys = rows_of_window(w, place_of(ys, ky));
+            const Taps window_xs = columns_of_window(w, place_of(xs, kx));
+            real largest;
+            const mask place = place_of_largest(source, w, sample, size, window_ys, window_xs, &largest);
             sum += place == (mask)n ? load_row_of(gradient, q) : (real)0;
         })
         store_row_of(column_of(step, stage->target, j, columns, size), n, sum);
@@ -88,33 +91,27 @@ static inline scalar window_size(Window w, int y, int x) {
 
 FUNCTION void average_pool_forward_rows(ROW_ARGUMENTS) {
     BEGIN_POOLING;
-    FOR_PIXELS(w.out_height, w.out_width, {
+    FOR_WINDOWS({
         const Column source = column_of(step, stage->source, j, columns, size);
-        const Taps ys = rows_of_window(w, y);
-        const Taps xs = columns_of_window(w, x);
         real sum = 0;
         FOR_TAPS(ys, xs, size, w.width, sum += load_row_of(source, q))
-        store_row_of(column_of(step, stage->target, j, columns, out_size), n, sum / window_size(w, y, x));
+        store_row_of(column_of(step, stage->target, j, columns, out_size), n, sum / (scalar)(ys.count * xs.count));
     })
 }
 
 FUNCTION void average_pool_backward_rows(ROW_ARGUMENTS) {
     BEGIN_POOLING;
     if (stage->code == 1) {
-        FOR_PIXELS(w.out_height, w.out_width, {
+        FOR_WINDOWS({
             const Column target = column_of(step, stage->target, j, columns, size);
-            const Taps ys = rows_of_window(w, y);
-            const Taps xs = columns_of_window(w, x);
-            const real gradient = load_row_of(column_of(step, stage->gradient, j, columns, out_size), n)
-                                  / window_size(w, y, x);
+            const real dy = load_row_of(column_of(step, stage->gradient, j, columns, out_size), n);
+            const real gradient = dy / (scalar)(ys.count * xs.count);
             FOR_TAPS(ys, xs, size, w.width, store_row_of(target, q, gradient))
         })
         return;
     }
-    FOR_PIXELS(w.height, w.width, {
+    FOR_PIXELS({
         const Column gradient = column_of(step, stage->gradient, j, columns, out_size);
-        const Taps ys = rows_of_pixel(w, y);
-        const Taps xs = columns_of_pixel(w, x);
         real sum = 0;
         FOR_TAPS(ys, xs, out_size, w.out_width,
                  sum += load_row_of(gradient, q) / window_size(w, place_of(ys, ky), place_of(xs, kx)))

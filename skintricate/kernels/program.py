@@ -65,11 +65,12 @@ class Vocabulary:
 
     def source(self):
         """Return the OpenCL C functions that evaluate the expressions by their code."""
-        values, derivatives, loss_values, loss_gradients = [], [], [], []
+        values, derivatives, derivatives_of, loss_values, loss_gradients = [], [], [], [], []
         for c in self.activations:
             values.append((c.hyper_parameters, f"const real x = x_[i_]; x_[i_] = {c.value};"))
-            names = " ".join(f"const real {name} = load_value({name}_, i_);" for name in "xy")
-            derivatives.append((c.hyper_parameters, f"{names} gradient_[i_] *= {c.derivative};"))
+            for cases, value in ((derivatives, "load_value({0}_, i_)"), (derivatives_of, "{0}_[i_]")):
+                names = " ".join(f"const real {name} = {value.format(name)};" for name in "xy")
+                cases.append((c.hyper_parameters, f"{names} gradient_[i_] *= {c.derivative};"))
         for c in self.losses:
             # Two codes a loss: of the outputs, and of the values before its link.
             for value, gradient in ((c.value, c.gradient), (c.link_value, c.link_gradient)):
@@ -80,6 +81,7 @@ class Vocabulary:
             [
                 _loops("activation_value", "real *x_", values),
                 _loops("activation_derivative", "real *gradient_, VALUES x_, VALUES y_", derivatives),
+                _loops("activation_derivative_of", "real *gradient_, const real *x_, const real *y_", derivatives_of),
                 _loops("optimizer_update", "real *g_, global scalar *w_, int stride_", updates),
                 _function("real loss_value", "real y, real t", loss_values),
                 _function("real loss_gradient", "real y, real t", loss_gradients),

@@ -6,7 +6,7 @@ FUNCTION void reshape_rows(ROW_ARGUMENTS) {
     const int from_pixels = size / from, from_rows = step->run->batch_size * from_pixels;
     const bool whole_vectors = from % WIDTH == 0 && to % WIDTH == 0;
     const global scalar *source = step->workspace + stage->source;
-    FOR_PIXELS_AND_VECTORS(n0, count, 1, pixels, to, {
+    FOR_PIXELS_AND_VECTORS(n0, count, 1, pixels, to, , , {
         const int place = x * to + j * WIDTH;
         int q = place / from;
         int c = place - q * from;

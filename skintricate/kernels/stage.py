@@ -68,6 +68,7 @@ OPTIONAL_ROW_STAGES = {
     "embedding": ("embedding_forward",),
 }
 OPTIONAL_STAGES = {
+    "convolution": ("convolution_backward_weights",),
     "normalization": ("batch_norm_statistics", "batch_norm_backward_statistics"),
     "embedding": ("embedding_backward_weights",),
 }
@@ -86,7 +87,7 @@ STAGE_KINDS = (
 MATRIX_STAGES = tuple(name for name in ROW_KERNELS if name.split("_")[0] in ("dense", "activation", "dropout"))
 # Those that multiply matrices.
 PRODUCTS = ("dense_forward", "dense_backward_input", "dense_backward_weights")
-CONVOLUTIONS = OPTIONAL_ROW_STAGES["convolution"]
+CONVOLUTIONS = (*OPTIONAL_ROW_STAGES["convolution"], *OPTIONAL_STAGES["convolution"])
 # What a phase of `resident.cl` does.
 PHASE_KINDS = ("blocks", "tiles", "order", "weigh", "score", "best", "finish")
 PHASE = np.dtype([(name, np.int32) for name in ("kind", "first", "end", "tiles", "chunk", "validation")])
@@ -149,6 +150,8 @@ HALTING = ("loss_at_most", "accuracy_at_least", "both_hold", "either_holds")
 SUMS = ("class_hits", "label_hits", "squared_errors")
 # Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
 COPIED, LINE = 1024, 64
+# Tiles of a convolution's weights whose gradients a core sums together.
+TILES_TOGETHER = 4
 # Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.
 WEIGHTS_OF_A_TILE, MOST_STAGES, MOST_PHASES = 1024, 40, 110
 
@@ -158,7 +161,7 @@ def definitions():
     tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS)
     numbers = {name.upper(): number for table in tables for number, name in enumerate(table)}
     numbers |= {name.upper(): number for name, number in STOPS.items()}
-    sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES")
+    sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES", "TILES_TOGETHER")
     return numbers | {name: globals()[name] for name in sizes}
 
 

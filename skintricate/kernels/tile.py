@@ -13,6 +13,7 @@ from skintricate.kernels.stage import (
     OPTIONAL,
     PRODUCTS,
     ROW_STAGES,
+    TILES_TOGETHER,
     WEIGHTS_OF_A_TILE,
     Layout,
 )
@@ -134,6 +135,8 @@ class Tile:
             return {"tiles": row_tiles * panels * window.height}
         if kernel in ROW_STAGES:
             return {"tiles": row_tiles}
+        if kernel == "convolution_backward_weights":
+            return {"tiles": -(-(-(-inputs // self.rows) + bias) * panels // TILES_TOGETHER)}
         if kernel in COLUMN_STAGES:
             return {"tiles": self.layout.padded(outputs) // self.width}
         if kernel == "embedding_backward_weights":
@@ -274,9 +277,9 @@ class GroupTile:
         """Say whether a product of these sizes is worth several groups."""
         return inputs * outputs > self.narrow_weights and min(inputs, outputs) > self.narrow_columns
 
-    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, window=None, **_):
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
         """Return how a stage is cut, as fields of it; the network has so many weights."""
-        if kernel == "dense_backward_weights" and window is not None:
+        if kernel == "convolution_backward_weights":
             return self._vectors_of_a_group((inputs + bias) * self.layout.padded(outputs) // self.width)
         if kernel in COLUMN_STAGES:
             return {"tiles": -(-self.layout.padded(outputs) // self.width // self.local_size)}
@@ -343,7 +346,7 @@ class GroupTile:
             )
         if kernel in ROW_STAGES and not size:
             return "rows"
-        return "tiles" if kernel in PRODUCTS else "updates"
+        return "tiles" if kernel in (*PRODUCTS, "convolution_backward_weights") else "updates"
 
     def parts_of_window(self, batch_size, tiles, parts):
         """Return into how many parts the batch is cut for the gradient of a convolution's weights."""

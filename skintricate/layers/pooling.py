@@ -38,6 +38,9 @@ class Pooling(Layer):
         if not x.trainable:
             return None
         window, target = self._window(x.shape), lowering.allocate(x.shape)
+        apart = _are_apart(window)
+        # The largest value is all that most derivatives need.
+        is_fused = apart and self.kernel == "max_pool" and x.saved < 0
         lowering.launch(
             f"{self.kernel}_backward",
             window=window,
@@ -46,9 +49,12 @@ class Pooling(Layer):
             value=x.offset,
             gradient=gradient,
             target=target,
-            code=_are_apart(window),
+            code=apart,
+            activation=x.code if is_fused else 0,
+            activation_constants=x.constants,
         )
-        return lowering.through_activation(x, target, is_own=_are_apart(window) is False or _cover(window))
+        # Where windows leave gaps, nobody writes zeros there again.
+        return target if is_fused else lowering.through_activation(x, target, is_own=not apart or _cover(window))
 
     def _window(self, input_shape):
         """Return how the windows lie in an image of this shape, or raise ``ShapeError``."""

@@ -305,7 +305,7 @@ class Lowering:
         """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""
         if window is None:
             return parts
-        tiles = self.cut("dense_backward_weights", window=window, **fields)["tiles"]
+        tiles = self.cut("convolution_backward_weights", **fields)["tiles"]
         return self._tile.parts_of_window(self.plan.batch_size, tiles, parts)
 
     def rows_before(self, part, parts):
@@ -375,7 +375,7 @@ class Lowering:
             if kernel in (*PRODUCTS, *CONVOLUTIONS):
                 rows = (
                     stage["rows_end"] - stage["rows_begin"]
-                    if kernel == "dense_backward_weights"
+                    if kernel.endswith("backward_weights")
                     else self.plan.batch_size
                 )
                 rows = int(rows) * int(stage["pixels"])

@@ -57,7 +57,8 @@ class WeightUpdates:
         stages = self._stages(norms)
         sums = [stage for update, stage in zip(self._wanted, stages) for stage in self._sums(update, stage)]
         sums.sort(key=lambda stage: stage["rows_begin"])  # what has the same rows together, for one core
-        lowering.launch_many("dense_backward_weights", sums)
+        for kernel in ("dense_backward_weights", "convolution_backward_weights"):
+            lowering.launch_many(kernel, [stage for stage in sums if _product(stage) == kernel])
         of_kernel = {"dense_backward_weights": [], "dense_add_parts": []}
         for update, stage in zip(self._wanted, stages):
             of_kernel[_kernel(update)].append(stage)
@@ -122,7 +123,7 @@ class WeightUpdates:
 
     def _sums(self, update, added):
         """Return the stages of the sums of every part, which ``added`` adds up; none where there is one part."""
-        if update.has_sums or update.parts == 1:
+        if update.has_sums or _kernel(update) == "dense_backward_weights":
             return []
         lowering, parts, stages = self._lowering, update.parts, []
         for part in range(parts):
@@ -141,5 +142,11 @@ class WeightUpdates:
 
 
 def _kernel(update):
-    """Return the kernel of the stage that ends in an update."""
-    return "dense_add_parts" if update.has_sums or update.parts > 1 else "dense_backward_weights"
+    """Return the kernel of the stage that ends in an update; convolutions store their sums always."""
+    is_product = not update.has_sums and update.parts == 1 and update.fields.get("window") is None
+    return "dense_backward_weights" if is_product else "dense_add_parts"
+
+
+def _product(stage):
+    """Return the kernel of a stage that makes sums."""
+    return "dense_backward_weights" if stage["window"] is None else "convolution_backward_weights"

@@ -33,6 +33,17 @@ static inline size_t pixel_place(const Step *step, const global Stage *stage, Pi
     return (size_t)t.o0 * step->run->batch_size * stage->pixels + ((size_t)(t.n0 + r) * stage->pixels + p) * t.width;
 }
 
+/* Where the numbers of a window lie, from its first pixel on; returns how many they are, or 0 where there is no list. */
+static inline int list_window(Window w, Left left, int *offset) {
+    const int numbers = w.kernel_height * w.kernel_width * left.columns;
+    if (left.columns >= FEW_CHANNELS || left.columns > left.panel || numbers > MOST_OFFSETS) return 0;
+    for (int k = 0; k < numbers; k++) {
+        const int tap = k / left.columns, y = tap / w.kernel_width * w.dilation_y, x = tap % w.kernel_width * w.dilation_x;
+        offset[k] = (y * w.width + x) * left.padded + k % left.columns;
+    }
+    return numbers;
+}
+
 TILE_FUNCTION convolution_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Window w = window_of(step, stage);
     const PixelTile t = pixel_tile(step, stage, tile_number, w.out_height);
@@ -43,14 +54,22 @@ TILE_FUNCTION convolution_forward_tile(const Step *step, const global Stage *sta
     const Left left = left_of(step, stage->source, stage->channels, pixels);
     const Taps ys = rows_of_window(w, t.y);
     size_t row[ROWS];
+    int offset[MOST_OFFSETS];
+    const int numbers = w.groups == 1 && ys.count == w.kernel_height ? list_window(w, left, offset) : 0;
     first_pixels(step, stage->source, t.n0, pixels, row);
     for (int x = 0; x < w.out_width; x++) {
         const int p = t.y * w.out_width + x, count = t.rows * t.vectors;
+        const Taps xs = columns_of_window(w, x);
         real tile[ROWS * COLUMNS];
         for (int r = 0; r < ROWS; r++)
             for (int j = 0; j < t.vectors; j++) tile[r * t.vectors + j] = stage->bias ? load(bias + j * WIDTH) : (real)0;
-        if (w.groups == 1) {
-            multiply_window(t.vectors, left, row, ys, columns_of_window(w, x), w.width, w.kernel_width, b, tile);
+        if (numbers > 0 && xs.count == w.kernel_width) {
+            const global scalar *first[ROWS];
+            for (int r = 0; r < ROWS; r++)
+                first[r] = left.values + (row[r] + ys.place * w.width + xs.place) * left.padded;
+            multiply_list(t.vectors, first, offset, numbers, b, tile);
+        } else if (w.groups == 1) {
+            multiply_window(t.vectors, left, row, ys, xs, w.width, w.kernel_width, b, tile);
         } else {
             for (int r = 0; r < t.rows; r++)
                 for (int j = 0; j < t.vectors; j++)
@@ -123,62 +142,101 @@ static inline int end_inside(int right, int stride, int width, int count) {
     return right >= width ? 0 : SMALLER(count, (width - 1 - right) / stride + 1);
 }
 
-/* The gradient of ROWS rows of W from i0, or of the bias: the sum over the stage's rows of the batch and all windows. */
-static inline void convolved_weight_rows(const Step *step, const global Stage *stage, int i0, int o0, int vectors,
-                                         real *tile) {
-    const Window w = window_of(step, stage);
-    const int windows = w.out_height * w.out_width, width = vectors * WIDTH, end = SMALLER(stage->rows_end, step->rows);
-    const global scalar *dz = step->workspace + stage->gradient + (size_t)o0 * step->run->batch_size * windows
-                              + (size_t)stage->rows_begin * windows * width;
-    for (int i = 0; i < ROWS * vectors; i++) tile[i] = 0;
-    if (i0 >= stage->inputs) {
-        for (int n = 0; n < (end - stage->rows_begin) * windows; n++)
-            for (int j = 0; j < vectors; j++) tile[j] += load(dz + (size_t)n * width + j * WIDTH);
-        return;
-    }
-    if (w.groups > 1) {
-        for (int i = 0; i < SMALLER(ROWS, stage->inputs - i0) * vectors; i++)
-            tile[i] = convolved_weights(step, stage, w, i0 + i / vectors, o0 / WIDTH + i % vectors, 0, 1);
-        return;
-    }
-    const Left left = left_of(step, stage->source, stage->channels, w.height * w.width);
-    const WeightRows rows = weight_rows(stage, w, left, i0);
-    int begin_x = 0, end_x = w.out_width, begin_y = 0, end_y = w.out_height;
-    bool is_uniform = true;
+/* What a tile of weights' gradients needs that is the same for all samples. */
+typedef struct {
+    WeightTile tile;
+    WeightRows rows;
+    int begin_x, end_x, begin_y, end_y; /* windows that have all taps of its rows inside */
+    bool is_uniform;
+} WeightSum;
+
+static inline WeightSum weight_sum(const global Stage *stage, Window w, Left left, int tile_number) {
+    WeightSum s;
+    s.tile = weight_tile(stage, tile_number);
+    s.begin_x = s.begin_y = 0;
+    s.end_x = w.out_width;
+    s.end_y = w.out_height;
+    s.is_uniform = true;
+    if (s.tile.is_bias) return s;
+    s.rows = weight_rows(stage, w, left, s.tile.row);
     for (int r = 0; r < ROWS; r++) {
-        begin_x = LARGER(begin_x, first_inside(rows.right[r], w.stride_x));
-        end_x = SMALLER(end_x, end_inside(rows.right[r], w.stride_x, w.width, w.out_width));
-        begin_y = LARGER(begin_y, first_inside(rows.down[r], w.stride_y));
-        end_y = SMALLER(end_y, end_inside(rows.down[r], w.stride_y, w.height, w.out_height));
-        is_uniform &= rows.stride[r] == rows.stride[0];
+        s.begin_x = LARGER(s.begin_x, first_inside(s.rows.right[r], w.stride_x));
+        s.end_x = SMALLER(s.end_x, end_inside(s.rows.right[r], w.stride_x, w.width, w.out_width));
+        s.begin_y = LARGER(s.begin_y, first_inside(s.rows.down[r], w.stride_y));
+        s.end_y = SMALLER(s.end_y, end_inside(s.rows.down[r], w.stride_y, w.height, w.out_height));
+        s.is_uniform &= s.rows.stride[r] == s.rows.stride[0];
     }
-    end_x = LARGER(end_x, begin_x);
+    s.end_x = LARGER(s.end_x, s.begin_x);
+    return s;
+}
+
+/* Add what windows [begin, end) of row y of one sample give whose taps are partly outside. */
+static inline void add_at_edge(const WeightSum *s, Window w, Left left, size_t sample, int y, int begin, int end,
+                               const global scalar *dz, real *sum) {
+    const int vectors = s->tile.vectors;
+    for (int x = begin; x < end; x++)
+        for (int r = 0; r < ROWS; r++) {
+            const int v = y * w.stride_y + s->rows.down[r], u = x * w.stride_x + s->rows.right[r];
+            if (v < 0 || v >= w.height || u < 0 || u >= w.width) continue;
+            const real a = (real)left.values[s->rows.place[r] + (sample + v * w.width + u) * s->rows.stride[r]];
+            for (int j = 0; j < vectors; j++)
+                sum[r * vectors + j] = MULTIPLY_ADD(a, load(dz + (size_t)x * s->tile.width + j * WIDTH), sum[r * vectors + j]);
+        }
+}
+
+/* sum += what one sample gives: dz are its windows. */
+static inline void add_sample(const WeightSum *s, Window w, Left left, size_t sample, const global scalar *dz, real *sum) {
+    const int vectors = s->tile.vectors, width = s->tile.width;
+    if (s->tile.is_bias) {
+        for (int p = 0; p < w.out_height * w.out_width; p++)
+            for (int j = 0; j < vectors; j++) sum[j] += load(dz + (size_t)p * width + j * WIDTH);
+        return;
+    }
+    for (int y = 0; y < w.out_height; y++, dz += w.out_width * width) {
+        const bool all = s->is_uniform && y >= s->begin_y && y < s->end_y;
+        if (all && s->end_x > s->begin_x) {
+            const int v = y * w.stride_y, u = s->begin_x * w.stride_x;
+            const global scalar *a[ROWS];
+            for (int r = 0; r < ROWS; r++)
+                a[r] = left.values + s->rows.place[r]
+                       + (sample + (v + s->rows.down[r]) * w.width + u + s->rows.right[r]) * s->rows.stride[r];
+            add_products(vectors, a, w.stride_x * s->rows.stride[0], dz + (size_t)s->begin_x * width,
+                         s->end_x - s->begin_x, sum);
+        }
+        /* Where all rows have one tap, it is outside now, and there is nothing to add. */
+        if (s->rows.is_one_tap && s->is_uniform) continue;
+        add_at_edge(s, w, left, sample, y, 0, all ? s->begin_x : w.out_width, dz, sum);
+        if (all) add_at_edge(s, w, left, sample, y, s->end_x, w.out_width, dz, sum);
+    }
+}
+
+/* So many tiles of the weights' gradient, one after the other, at `target`. They take the samples together, since each
+ * reads all of dz. */
+TILE_FUNCTION convolution_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
+    const Window w = window_of(step, stage);
+    const Left left = left_of(step, stage->source, stage->channels, w.height * w.width);
+    const int windows = w.out_height * w.out_width, end = SMALLER(stage->rows_end, step->rows);
+    const int panels = (stage->outputs + PANEL - 1) / PANEL;
+    const int all = ((stage->inputs + ROWS - 1) / ROWS + stage->bias) * panels;
+    const int first = tile_number * TILES_TOGETHER, count = SMALLER(TILES_TOGETHER, all - first);
+    WeightSum sums[TILES_TOGETHER];
+    real tiles[TILES_TOGETHER * ROWS * COLUMNS];
+    for (int i = 0; i < TILES_TOGETHER * ROWS * COLUMNS; i++) tiles[i] = 0;
+    for (int t = 0; t < count; t++) sums[t] = weight_sum(stage, w, left, first + t);
     for (int n = stage->rows_begin; n < end; n++) {
         const size_t sample = (stage->source < 0 ? x_row(step, n) : (size_t)n) * left.pixels;
-        for (int y = 0; y < w.out_height; y++, dz += w.out_width * width) {
-            const bool all = is_uniform && y >= begin_y && y < end_y;
-            const int begin = all ? begin_x : w.out_width, finish = all ? end_x : w.out_width;
-            if (all && finish > begin) {
-                const global scalar *a[ROWS];
-                for (int r = 0; r < ROWS; r++)
-                    a[r] = left.values + rows.place[r]
-                           + (sample + (y * w.stride_y + rows.down[r]) * w.width + begin * w.stride_x + rows.right[r])
-                                 * rows.stride[r];
-                add_products(vectors, a, w.stride_x * rows.stride[0], dz + (size_t)begin * width, finish - begin, tile);
-            }
-            if (rows.is_one_tap && is_uniform) continue;
-            /* Taps at the image's edge, some of which are outside. */
-            for (int x = 0; x < w.out_width; x++) {
-                if (x == begin) x = finish;
-                if (x == w.out_width) break;
-                for (int r = 0; r < ROWS; r++) {
-                    const int v = y * w.stride_y + rows.down[r], u = x * w.stride_x + rows.right[r];
-                    if (v < 0 || v >= w.height || u < 0 || u >= w.width) continue;
-                    const real s = (real)left.values[rows.place[r] + (sample + v * w.width + u) * rows.stride[r]];
-                    for (int j = 0; j < vectors; j++)
-                        tile[r * vectors + j] = MULTIPLY_ADD(s, load(dz + (size_t)x * width + j * WIDTH), tile[r * vectors + j]);
-                }
-            }
+        for (int t = 0; t < count && w.groups == 1; t++) {
+            const WeightTile *tile = &sums[t].tile;
+            const global scalar *dz = step->workspace + stage->gradient
+                                      + (size_t)tile->o0 * step->run->batch_size * windows + (size_t)n * windows * tile->width;
+            add_sample(sums + t, w, left, sample, dz, tiles + t * ROWS * COLUMNS);
         }
+    }
+    for (int t = 0; t < count; t++) {
+        const WeightTile tile = sums[t].tile;
+        real *values = tiles + t * ROWS * COLUMNS;
+        for (int i = 0; i < tile.rows * tile.vectors && w.groups > 1; i++)
+            values[i] = convolved_weights(step, stage, w, tile.row + i / tile.vectors, tile.o0 / WIDTH + i % tile.vectors, 0, 1);
+        store_tile(values, tile.rows * tile.vectors, step->workspace + stage->target + tile.at);
     }
 }

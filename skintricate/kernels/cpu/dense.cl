@@ -71,12 +71,6 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
  * division by the step's weight. */
 static inline void weight_gradient(const Step *step, const global Stage *stage, int i0, int o0, int vectors,
                                    real *tile) {
-#ifdef CONVOLUTION
-    if (stage->window >= 0) {
-        convolved_weight_rows(step, stage, i0, o0, vectors, tile);
-        return;
-    }
-#endif
     const int batch = step->run->batch_size, begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
     const global scalar *dz = step->workspace + stage->gradient + (size_t)o0 * batch
                               + (size_t)begin * vectors * WIDTH;
@@ -100,26 +94,6 @@ static inline void weight_gradient(const Step *step, const global Stage *stage, 
 #endif
         multiply_transposed(vectors, x, index, stride, dz, end - begin, tile);
     }
-}
-
-/* A tile of W: rows [row, row + rows), the bias a tile of its own at the end of every panel. */
-typedef struct {
-    int row, rows, o0, width, vectors;
-    bool is_bias;
-    size_t at;
-} WeightTile;
-
-static inline WeightTile weight_tile(const global Stage *stage, int tile_number) {
-    const int row_tiles = (stage->inputs + ROWS - 1) / ROWS + stage->bias, t = tile_number % row_tiles;
-    WeightTile w;
-    w.o0 = tile_number / row_tiles * PANEL;
-    w.is_bias = stage->bias && t == row_tiles - 1;
-    w.row = w.is_bias ? stage->inputs : t * ROWS;
-    w.rows = w.is_bias ? 1 : SMALLER(ROWS, stage->inputs - w.row);
-    w.width = panel_width(w.o0, stage->outputs);
-    w.vectors = w.width / WIDTH;
-    w.at = (size_t)w.o0 * (stage->inputs + stage->bias) + (size_t)w.row * w.width;
-    return w;
 }
 
 /* Update a tile of weights by its gradient, and their transpose if it is kept. Padded columns stay zero whatever the

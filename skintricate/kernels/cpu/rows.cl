@@ -24,6 +24,7 @@ static inline void run_tile(const Step *step, const global Stage *stage, int til
 #ifdef CONVOLUTION
     case CONVOLUTION_FORWARD: convolution_forward_tile(step, stage, tile); break;
     case CONVOLUTION_BACKWARD_INPUT: convolution_backward_input_tile(step, stage, tile); break;
+    case CONVOLUTION_BACKWARD_WEIGHTS: convolution_backward_weights_tile(step, stage, tile); break;
 #endif
 #ifdef NORMALIZATION
     case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); break;

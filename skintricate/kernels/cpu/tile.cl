@@ -31,18 +31,28 @@ KERNEL NAME(STEP_ARGUMENTS, int stage) {                                        
 #define sum_slices(x, lanes, slices, scratch) (x)
 #define sum_over_lanes(x, log, scratch) (x)
 
-/* Run STATEMENT for each vector j of rows n, `count` of them; and of the pixels (y, x) of so many samples. */
+/* The gradient times the derivative of an activation that needs its value alone. */
+static inline real through_derivative_of(STEP step, STAGE stage, real gradient, real value) {
+    activation_derivative_of(stage->activation, 1, &gradient, &value, &value,
+                             step->constants + stage->activation_constants);
+    return gradient;
+}
+
+/* Run STATEMENT for each vector j of rows n, `count` of them; and of the pixels n of so many samples, at (y, x) of
+ * sample `sample`, after AT_ROW where a row of pixels begins and AT_PIXEL at each. */
 #define FOR_ROWS_AND_VECTORS(first, count, columns, STATEMENT)                                    \
     for (int n = (first); n < (first) + (count); n++)                                             \
         for (int j = 0; j < vectors_of(columns); j++) { STATEMENT; }
-#define FOR_PIXELS_AND_VECTORS(first, count, height, width, columns, STATEMENT)                   \
+#define FOR_PIXELS_AND_VECTORS(first, count, height, width, columns, AT_ROW, AT_PIXEL, STATEMENT) \
     for (int sample = (first); sample < (first) + (count); sample++)                              \
-        for (int y = 0; y < (height); y++)                                                        \
-            for (int x = 0; x < (width); x++)                                                     \
-                for (int j = 0; j < vectors_of(columns); j++) {                                   \
-                    const int n = (sample * (height) + y) * (width) + x;                          \
-                    STATEMENT;                                                                    \
-                }
+        for (int y = 0; y < (height); y++) {                                                      \
+            AT_ROW;                                                                               \
+            for (int x = 0; x < (width); x++) {                                                   \
+                const int n = (sample * (height) + y) * (width) + x;                              \
+                AT_PIXEL;                                                                         \
+                for (int j = 0; j < vectors_of(columns); j++) { STATEMENT; }                      \
+            }                                                                                     \
+        }
 
 /* The row of Y and sample_weight that is row n of the step, and that of X. */
 static inline size_t sample_row(const Step *step, int n) {
@@ -67,6 +77,25 @@ static inline void clear_padding(real *tile, int rows, int vectors, int columns)
             tile[(r + 1) * vectors - 1] = without_padding(tile[(r + 1) * vectors - 1], columns - (vectors - 1) * WIDTH);
 }
 
+/* A tile of W: rows [row, row + rows), the bias a tile of its own at the end of every panel. */
+typedef struct {
+    int row, rows, o0, width, vectors;
+    bool is_bias;
+    size_t at;
+} WeightTile;
+
+static inline WeightTile weight_tile(const global Stage *stage, int tile_number) {
+    const int row_tiles = (stage->inputs + ROWS - 1) / ROWS + stage->bias, t = tile_number % row_tiles;
+    WeightTile w;
+    w.o0 = tile_number / row_tiles * PANEL;
+    w.is_bias = stage->bias && t == row_tiles - 1;
+    w.row = w.is_bias ? stage->inputs : t * ROWS;
+    w.rows = w.is_bias ? 1 : SMALLER(ROWS, stage->inputs - w.row);
+    w.width = panel_width(w.o0, stage->outputs);
+    w.vectors = w.width / WIDTH;
+    w.at = (size_t)w.o0 * (stage->inputs + stage->bias) + (size_t)w.row * w.width;
+    return w;
+}
 
 /* tile += ROWS rows of a matrix of k columns times k rows of b, a panel of `columns` vectors. The matrix lies in panels
  * of `panel` columns, `batch` rows each, the last as wide as `padded` leaves; its rows are those of `row`. A matrix

@@ -50,6 +50,29 @@ static inline void NAME(Left left, const size_t *row, Taps ys, Taps xs, int imag
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
 }
 
+/* Channels of so few numbers are gathered: the loop over a window runs through a list of where its numbers lie. */
+#define FEW_CHANNELS 16
+#define MOST_OFFSETS 256
+
+/* The same for a window that lies inside the image, whose `count` numbers lie at these offsets from `row`. */
+#define DEFINE_MULTIPLY_LIST(NAME, VECTORS)                                                       \
+static inline void NAME(const global scalar *const *row, const int *offset, int count, const global scalar *b, \
+                        real *tile) {                                                             \
+    real c[ROWS * VECTORS];                                                                       \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = tile[i];                    \
+    for (int p = 0; p < count; p++, b += VECTORS * WIDTH) {                                       \
+        const int place = offset[p];                                                              \
+        real v[VECTORS];                                                                          \
+        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
+        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
+            const real s = (real)(row[r][place]);                                                 \
+            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
+                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
+        }                                                                                         \
+    }                                                                                             \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
+}
+
 /* tile += for each row r the numbers at a[r], `stride` apart, times n rows of b. */
 #define DEFINE_ADD_PRODUCTS(NAME, VECTORS)                                                        \
 static inline void NAME(const global scalar **a, int stride, const global scalar *b, int n, real *tile) { \
@@ -69,13 +92,16 @@ static inline void NAME(const global scalar **a, int stride, const global scalar
 
 DEFINE_MULTIPLY_WINDOW(multiply_window_1, 1)
 DEFINE_ADD_PRODUCTS(add_products_1, 1)
+DEFINE_MULTIPLY_LIST(multiply_list_1, 1)
 #if COLUMNS > 1
 DEFINE_MULTIPLY_WINDOW(multiply_window_2, 2)
 DEFINE_ADD_PRODUCTS(add_products_2, 2)
+DEFINE_MULTIPLY_LIST(multiply_list_2, 2)
 #endif
 #if COLUMNS > 2
 DEFINE_MULTIPLY_WINDOW(multiply_window_3, 3)
 DEFINE_ADD_PRODUCTS(add_products_3, 3)
+DEFINE_MULTIPLY_LIST(multiply_list_3, 3)
 #endif
 
 static inline void multiply_window(int vectors, Left left, const size_t *row, Taps ys, Taps xs, int image_width,
@@ -98,4 +124,15 @@ static inline void add_products(int vectors, const global scalar **a, int stride
     if (vectors == 2) { add_products_2(a, stride, b, n, tile); return; }
 #endif
     add_products_1(a, stride, b, n, tile);
+}
+
+static inline void multiply_list(int vectors, const global scalar *const *row, const int *offset, int count,
+                                 const global scalar *b, real *tile) {
+#if COLUMNS > 2
+    if (vectors == 3) { multiply_list_3(row, offset, count, b, tile); return; }
+#endif
+#if COLUMNS > 1
+    if (vectors == 2) { multiply_list_2(row, offset, count, b, tile); return; }
+#endif
+    multiply_list_1(row, offset, count, b, tile);
 }

@@ -2,7 +2,7 @@
 
 FUNCTION void convolution_forward_rows(ROW_ARGUMENTS) {
     const Window w = window_of(step, stage);
-    FOR_PIXELS_AND_VECTORS(n0, count, w.out_height, w.out_width, stage->outputs, {
+    FOR_PIXELS_AND_VECTORS(n0, count, w.out_height, w.out_width, stage->outputs, , , {
         const real bias = bias_of(step, stage, j * WIDTH);
         finish_forward(step, stage, n, j * WIDTH, convolved(step, stage, w, sample, y, x, j) + bias);
     })
@@ -10,7 +10,7 @@ FUNCTION void convolution_forward_rows(ROW_ARGUMENTS) {
 
 FUNCTION void convolution_backward_input_rows(ROW_ARGUMENTS) {
     const Window w = window_of(step, stage);
-    FOR_PIXELS_AND_VECTORS(n0, count, w.height, w.width, stage->outputs, {
+    FOR_PIXELS_AND_VECTORS(n0, count, w.height, w.width, stage->outputs, , , {
         Activated before;
         load_for_input(step, stage, n, j * WIDTH, &before);
         finish_input(step, stage, n, j * WIDTH, convolved_back(step, stage, w, sample, y, x, j), &before);
@@ -22,10 +22,9 @@ FUNCTION void convolution_weights(STEP step, STAGE stage, int tile, local scalar
     const Window w = window_of(step, stage);
     const int lanes = 1 << stage->log_lanes, slices = ITEMS / lanes, vectors = vectors_of(stage->outputs);
     const int v = tile * lanes + ITEM % lanes, i = v / vectors, j = v % vectors, slice = ITEM / lanes;
-    Squares squares = {0, 0};
+    const bool inside = i < stage->inputs + stage->bias;
     real sum = 0;
-    if (i < stage->inputs + stage->bias) sum = convolved_weights(step, stage, w, i, j, slice, slices);
+    if (inside) sum = convolved_weights(step, stage, w, i, j, slice, slices);
     sum = sum_slices(sum, lanes, slices, scratch);
-    if (slice == 0) finish_weights(step, stage, i, j * WIDTH, sum, &squares);
-    if (stage->parts <= 1) store_squares(step, stage, tile, squares, ITEMS, scratch);
+    if (inside && slice == 0) store(sum, step->workspace + stage->target + (size_t)v * WIDTH);
 }

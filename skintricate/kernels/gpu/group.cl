@@ -28,18 +28,21 @@
 #define X_COLUMNS(columns) padded(columns)
 #define load_anywhere(p) JOIN(vload, WIDTH)(0, p)
 
-/* Run STATEMENT for each vector j of rows n, `count` of them; and of the pixels (y, x) of so many samples. */
+/* Run STATEMENT for each vector j of rows n, `count` of them; and of the pixels n of so many samples, at (y, x) of
+ * sample `sample`, after AT_ROW and AT_PIXEL. */
 #define FOR_ROWS_AND_VECTORS(first, count, columns, STATEMENT)                                    \
     for (int v = ITEM; v < (count) * vectors_of(columns); v += ITEMS) {                           \
         const int n = (first) + v / vectors_of(columns);                                          \
         const int j = v % vectors_of(columns);                                                    \
         STATEMENT;                                                                                \
     }
-#define FOR_PIXELS_AND_VECTORS(first, count, height, width, columns, STATEMENT)                   \
+#define FOR_PIXELS_AND_VECTORS(first, count, height, width, columns, AT_ROW, AT_PIXEL, STATEMENT) \
     FOR_ROWS_AND_VECTORS((first) * ((height) * (width)), (count) * ((height) * (width)), columns, { \
         const int sample = n / ((height) * (width));                                              \
         const int y = n / (width) % (height);                                                     \
         const int x = n % (width);                                                                \
+        AT_ROW;                                                                                   \
+        AT_PIXEL;                                                                                 \
         STATEMENT;                                                                                \
     })
 
@@ -179,6 +182,9 @@ FUNCTION real activated(int code, real x, const global scalar *constants) {
 FUNCTION real through_derivative(int code, real gradient, real x, real y, const global scalar *constants) {
     activation_derivative(code, 1, &gradient, &x, &y, constants);
     return gradient;
+}
+static inline real through_derivative_of(STEP step, STAGE stage, real gradient, real value) {
+    return through_derivative(stage->activation, gradient, value, value, step->constants + stage->activation_constants);
 }
 FUNCTION real updated(int code, real gradient, global scalar *weights, int stride, const global scalar *scalars) {
     optimizer_update(code, 1, &gradient, weights, stride, scalars);

@@ -93,15 +93,12 @@ FUNCTION void run_tile(local const Step *step, local const Stage *stage, int til
     case DENSE_FORWARD:
     case DENSE_BACKWARD_INPUT: product_of_rows(step, stage, tile, scratch); break;
     case DENSE_BACKWARD_WEIGHTS:
-#ifdef CONVOLUTION
-        if (stage->window >= 0) {
-            convolution_weights(step, stage, tile, scratch);
-            break;
-        }
-#endif
         if (stage->size == 0) few_weights(step, stage, tile, scratch);
         else product_of_weights(step, stage, tile, scratch);
         break;
+#ifdef CONVOLUTION
+    case CONVOLUTION_BACKWARD_WEIGHTS: convolution_weights(step, stage, tile, scratch); break;
+#endif
     default: run_update(step, stage, tile, scratch);
     }
 }
