@@ -18,6 +18,7 @@ from skintricate.exceptions import (
     TrainingInterruptedWarning,
 )
 from skintricate.kernels.tile import PASSES, tile_of
+from skintricate.layers import Reshape
 from skintricate.losses import CategoricalCrossEntropy
 from skintricate.metrics import make_metrics
 from skintricate.names import make_layer, make_loss, make_optimizer
@@ -36,7 +37,7 @@ from skintricate.training import (
     infer_shapes,
     require_parameters,
 )
-from skintricate.training.data import Data
+from skintricate.training.data import Data, as_rows
 from skintricate.training.network import matrices, walk
 from skintricate.training.rendezvous import current
 from skintricate.training.requests import PredictRequest, ask
@@ -126,7 +127,8 @@ class Model:
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (N, I)
+        X : array-like or sparse matrix of shape (N, I), or array of shape (N, height, width, channels)
+            Images, and sequences of shape (N, length, channels), put a ``Reshape`` in front of the layers.
         y : array-like of shape (N,) or (N, O)
             Targets; for ``CategoricalCrossEntropy`` a one-dimensional array of integers is taken as classes.
         loss : str or Loss, default="mean_squared"
@@ -170,6 +172,7 @@ class Model:
         """
         loss, optimizer = make_loss(loss), make_optimizer(optimizer, learning_rate)
         metrics, callbacks = check_list("metrics", metrics), check_list("callbacks", callbacks)
+        X, shape = as_rows(X)
         data = make_data(X, y, sample_weight, loss, self.dtype)
         options = FitOptions(
             loss=loss,
@@ -189,7 +192,8 @@ class Model:
         if validation_data is not None:
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
                 raise TypeError("validation_data must be a pair (X, y).")
-            validation = make_data(*validation_data, None, loss, self.dtype)
+            X_val, y_val = validation_data
+            validation = make_data(rows_of(X_val, "X_val", shape), y_val, None, loss, self.dtype)
             if validation.n_features != data.n_features or validation.Y.shape[1] != data.Y.shape[1]:
                 raise ShapeError(
                     f"validation_data has {validation.n_features} features and {validation.Y.shape[1]} targets, the "
@@ -198,7 +202,13 @@ class Model:
         elif early_stopping:
             raise ValueError("early_stopping=True needs validation_data=(X, y).")
         options.metrics, options.validation = make_metrics(metrics, data, validation)
-        return self.fit_data(data, options)
+        before = self.layers
+        self.layers = with_shape(before, shape)
+        try:
+            return self.fit_data(data, options)
+        except BaseException:
+            self.layers = before
+            raise
 
     def fit_data(self, data, options):
         """Train on prepared ``Data`` with ``FitOptions``; see ``fit``. On any error the model stays as it was."""
@@ -225,7 +235,7 @@ class Model:
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (N, I)
+        X : array-like or sparse matrix of shape (N, I), or array of the shape that was fitted
 
         Returns
         -------
@@ -238,7 +248,7 @@ class Model:
         return self._run_forward("predict", X)
 
     def outputs(self, X):
-        """Return the outputs of every layer for X, a list of arrays of shape ``(N, O)``."""
+        """Return the outputs of every layer for X, a list of arrays of shape ``(N, O)``, of images ``(N, *shape)``."""
         return self._run_forward("outputs", X)
 
     @property
@@ -371,7 +381,7 @@ class Model:
 
     def _check_input(self, X):
         """Return X as a two-dimensional array or CSR matrix of the fitted number of columns."""
-        X = as_matrix(X, self.dtype)
+        X = as_matrix(rows_of(X, "X", image_shape(self.layers)), self.dtype)
         if X.shape[1] != self.n_features_in_:
             raise ShapeError(f"X has {X.shape[1]} features, the model was fitted on {self.n_features_in_}.")
         return X
@@ -441,6 +451,25 @@ class Model:
         n_states = len(arrays) - 1
         if not isinstance(self.optimizer, Optimizer) or n_states not in (0, len(self.optimizer.states)):
             raise ModelFileError(f"The file has {n_states} optimizer states, which {self.optimizer!r} does not keep.")
+
+
+def image_shape(layers):
+    """Return the shape that a network gives a row of X, or None."""
+    return tuple(layers[0].target_shape) if layers and isinstance(layers[0], Reshape) else None
+
+
+def with_shape(layers, shape):
+    """Return layers that take rows of X for samples of this shape: with a ``Reshape`` in front, if they need one."""
+    return layers if shape is None or image_shape(layers) == tuple(shape) else [Reshape(tuple(shape)), *layers]
+
+
+def rows_of(X, name, shape):
+    """Return X with a row for each sample, or raise ``ShapeError`` where its samples have another shape than this."""
+    X, found = as_rows(X)
+    if found is not None and found != shape:
+        expected = f"samples of shape {shape}" if shape is not None else "two dimensions"
+        raise ShapeError(f"{name} has samples of shape {found}, expected {expected} as in fit; reshape {name}.")
+    return X
 
 
 def as_matrix(X, dtype):

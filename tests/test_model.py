@@ -196,7 +196,7 @@ def with_value(array, value):
 STRINGS = np.full((12, 4), "a")
 BAD_DATA = [
     (X[0], Y, ShapeError, "X must have two dimensions"),
-    (X[None], Y, ShapeError, "X must have two dimensions"),
+    (X[None], Y, ShapeError, "X has 1 samples but y has shape"),
     (1.0, Y, ShapeError, "X must have two dimensions"),
     (X[:5], Y, ShapeError, "X has 5 samples but y has shape"),
     (X, Y[:5], ShapeError, "X has 12 samples but y has shape"),

@@ -16,10 +16,18 @@ from skintricate.configurable import check_number
 from skintricate.estimators.architecture import hidden_layers, named_layers
 from skintricate.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks, open_context, with_callbacks
 from skintricate.layers import Layer
-from skintricate.model import Model, check_dtype, check_options, progress_callbacks
+from skintricate.model import (
+    Model,
+    check_dtype,
+    check_options,
+    image_shape,
+    progress_callbacks,
+    rows_of,
+    with_shape,
+)
 from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
-from skintricate.training.data import Data
+from skintricate.training.data import Data, as_rows
 from skintricate.training.rendezvous import shared
 from skintricate.training.validation import Validation
 
@@ -89,7 +97,8 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; sparse matrices are made dense a slice at a time.
+            Training data; images may be an array of shape (n_samples, height, width, channels), sequences one of
+            shape (n_samples, length, channels).
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -113,16 +122,17 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """
         with self._unchanged_on_error():
             loss, optimizer, callbacks = self._check_parameters()
+            X, shape = as_rows(X)
             X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=True)
             goes_on = self.warm_start and hasattr(self, "model_")
             target = self._check_target(y, goes_on)
             seed = self._draw_seed()
-            validation = self._check_validation(X_val, y_val, sample_weight_val, target)
+            validation = self._check_validation(X_val, y_val, sample_weight_val, target, shape)
             if validation is None and self.early_stopping:
                 X, y, sample_weight, validation = self._hold_out(X, y, sample_weight, target, seed)
             data = self._make_data(X, y, sample_weight, target)
             network, loss = self._network(target, loss)
-            model = self._model_to_train(network, seed, goes_on)
+            model = self._model_to_train(with_shape(network, shape), seed, goes_on)
             options = self._options(loss, optimizer, callbacks, data, self.max_iter)
             if validation is not None:
                 options.validation = self._validation(validation, target)
@@ -215,12 +225,13 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """
         with self._unchanged_on_error():
             loss, optimizer, callbacks = self._check_parameters()
+            X, shape = as_rows(X)
             X, y, sample_weight = self._check_training_data(X, y, sample_weight, reset=not goes_on)
             target = self._check_target(y, goes_on, *announced)
             seed = self._draw_seed()
             data = self._make_data(X, y, sample_weight, target)
             network, loss = self._network(target, loss)
-            model = self._model_to_train(network, seed, goes_on)
+            model = self._model_to_train(with_shape(network, shape), seed, goes_on)
             options = self._options(loss, optimizer, callbacks, data, max_iter=1)
             options.early_stopping, options.n_iter_no_change = False, None
             n_iter, curve = (self.n_iter_, self.loss_curve_) if goes_on else (0, [])
@@ -334,7 +345,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"{name} has values as large as {largest:.3g}, which {self.dtype} cannot hold. {remedy}")
         return cast
 
-    def _check_validation(self, X_val, y_val, sample_weight_val, target):
+    def _check_validation(self, X_val, y_val, sample_weight_val, target, shape):
         """Return ``(X, y, weights)`` of the user's validation data, or None."""
         if X_val is None and y_val is None:
             if sample_weight_val is not None:
@@ -344,7 +355,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             raise ValueError("X_val and y_val must be given together.")
         X_val, y_val = validate_data(
             self,
-            X_val,
+            rows_of(X_val, "X_val", shape),
             y_val,
             accept_sparse="csr",
             dtype=np.dtype(self.dtype),
@@ -479,6 +490,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
     def _outputs(self, X):
         """Return the network's outputs for validated X."""
         check_is_fitted(self)
+        X = rows_of(X, "X", image_shape(self.model_.layers))
         if not self._is_plainly_valid(X):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(self.model_.dtype), reset=False)
         return self.model_.predict(shared(X))

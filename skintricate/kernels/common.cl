@@ -117,6 +117,8 @@ typedef struct {
     int ordered;            /* 1: rows are taken in the order of `order` */
     int x_order;            /* where `order` has the rows of X, which may be shared with others, or 0: as the others */
     int x_rows;             /* where `order` has the row of X of every sample before they are put in order */
+    int x_starts;           /* of a sparse X: where `order` has the first entry of each row, */
+    int x_columns;          /* and the columns of all entries */
     int weighted;           /* 1: sample_weight is given */
     int block_rows;         /* rows that a work-group takes through several stages */
     int stage_count;        /* stages of the plan */

@@ -23,6 +23,9 @@ FUNCTION void optional_rows(ROW_ARGUMENTS) {
     case SCALE_FORWARD: scale_forward_rows(step, stage, block, n0, count, scratch); break;
     case SCALE_BACKWARD: scale_backward_rows(step, stage, block, n0, count, scratch); break;
 #endif
+#ifdef SPARSE
+    case SPARSE_FORWARD: sparse_forward_rows(step, stage, block, n0, count, scratch); break;
+#endif
 #ifdef EMBEDDING
     case EMBEDDING_FORWARD: embedding_forward_rows(step, stage, block, n0, count, scratch); break;
 #endif

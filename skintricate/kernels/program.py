@@ -13,7 +13,7 @@ from skintricate.kernels.stage import definitions
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has the first and the last two.
-OPTIONAL_SOURCES = ("places", "convolution", "pooling", "normalization", "embedding", "shapes", "optional")
+OPTIONAL_SOURCES = ("places", "convolution", "pooling", "normalization", "embedding", "sparse", "shapes", "optional")
 CPU_SOURCES = ("dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 GPU_SOURCES = (
     *("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),

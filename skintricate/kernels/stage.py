@@ -66,15 +66,19 @@ OPTIONAL_ROW_STAGES = {
         *("layer_norm_forward", "layer_norm_backward", "scale_forward", "scale_backward"),
     ),
     "embedding": ("embedding_forward",),
+    "sparse": ("sparse_forward",),
 }
 OPTIONAL_STAGES = {
     "convolution": ("convolution_backward_weights",),
     "normalization": ("batch_norm_statistics", "batch_norm_backward_statistics"),
     "embedding": ("embedding_backward_weights",),
+    "sparse": ("sparse_backward_weights",),
 }
 OPTIONAL = tuple(itertools.chain(*OPTIONAL_ROW_STAGES.values(), *OPTIONAL_STAGES.values()))
 # Those whose tiles are columns.
 COLUMN_STAGES = OPTIONAL_STAGES["normalization"]
+# Those whose tiles are rows of a table, each of which looks at all of a batch's numbers.
+TABLE_STAGES = (*OPTIONAL_STAGES["embedding"], *OPTIONAL_STAGES["sparse"])
 # Stages that take blocks of rows; `validation_score` has no kernel of its own.
 ROW_STAGES = (*ROW_KERNELS, "validation_score", *itertools.chain(*OPTIONAL_ROW_STAGES.values()))
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
@@ -122,6 +126,8 @@ RUN = np.dtype(
             "ordered",
             "x_order",
             "x_rows",
+            "x_starts",
+            "x_columns",
             "weighted",
             "block_rows",
             "stage_count",

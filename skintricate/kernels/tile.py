@@ -13,6 +13,7 @@ from skintricate.kernels.stage import (
     OPTIONAL,
     PRODUCTS,
     ROW_STAGES,
+    TABLE_STAGES,
     TILES_TOGETHER,
     WEIGHTS_OF_A_TILE,
     Layout,
@@ -139,8 +140,8 @@ class Tile:
             return {"tiles": -(-(-(-inputs // self.rows) + bias) * panels // TILES_TOGETHER)}
         if kernel in COLUMN_STAGES:
             return {"tiles": self.layout.padded(outputs) // self.width}
-        if kernel == "embedding_backward_weights":
-            return {"tiles": min(inputs, MOST_TABLE_TILES)}
+        if kernel in TABLE_STAGES:
+            return {"tiles": min(inputs, MOST_TABLE_TILES) + bias}
         if kernel == "clip_factor":
             return {"tiles": 1}
         return {"tiles": (-(-inputs // self.rows) + bias) * panels}  # weights; the bias is a tile by itself
@@ -283,8 +284,8 @@ class GroupTile:
             return self._vectors_of_a_group((inputs + bias) * self.layout.padded(outputs) // self.width)
         if kernel in COLUMN_STAGES:
             return {"tiles": -(-self.layout.padded(outputs) // self.width // self.local_size)}
-        if kernel == "embedding_backward_weights":
-            return {"tiles": min(inputs, 2 * self.units)}
+        if kernel in TABLE_STAGES:
+            return {"tiles": min(inputs, 2 * self.units) + bias}
         large = self.is_large(batch_size, inputs, outputs)
         if self.is_whole_network and kernel in PRODUCTS:
             rows = inputs + bias if kernel == "dense_backward_weights" else batch_size

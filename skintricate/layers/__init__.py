@@ -18,7 +18,7 @@ from skintricate.layers.branches import Concatenate, Residual
 from skintricate.layers.convolution import Conv1D, Conv2D
 from skintricate.layers.dense import Dense
 from skintricate.layers.dropout import Dropout
-from skintricate.layers.embedding import Embedding
+from skintricate.layers.embedding import Embedding, EmbeddingBag
 from skintricate.layers.noise import GaussianNoise
 from skintricate.layers.normalization import BatchNorm, LayerNorm, Scale
 from skintricate.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
@@ -52,6 +52,7 @@ __all__ = [
     "Dropout",
     "ELU",
     "Embedding",
+    "EmbeddingBag",
     "Exponential",
     "Flatten",
     "GELU",

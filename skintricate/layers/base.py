@@ -43,6 +43,8 @@ class Layer(Configurable):
     ----------
     takes_activation : bool
         Whether ``forward`` computes an activation that follows, given as its third argument.
+    takes_sparse : bool
+        Whether it reads a sparse X as it is, where it is the first layer.
     sources : tuple of str
         Kernel sources that its stages need and not every network has; see ``skintricate.kernels.program``.
     branches : sequence of sequence of Layer
@@ -50,6 +52,7 @@ class Layer(Configurable):
     """
 
     takes_activation = False
+    takes_sparse = False
     sources = ()
     branches = ()
 

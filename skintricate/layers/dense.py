@@ -38,7 +38,62 @@ class Weighted(Layer):
         return (kernel, bias) if self.use_bias else (kernel,)
 
 
-class Dense(Weighted):
+class FullyConnected(Weighted):
+    """Base class: every output sees every value of a sample; a subclass has ``units``."""
+
+    takes_sparse = True
+
+    def output_shape(self, input_shape):
+        return (int(self.units),)
+
+    def parameters(self, input_shape):
+        return self._parameters(math.prod(input_shape), int(self.units))
+
+    def forward(self, lowering, x, activation=None):
+        flat = lowering.reshaped(x, (math.prod(x.shape),), copies_x=False)
+        y = lowering.tensor((int(self.units),), activation, trainable=True, inner=(flat,))
+        lowering.launch(
+            "sparse_forward" if lowering.is_sparse_x(flat) else "dense_forward",
+            inputs=flat.columns,
+            outputs=y.columns,
+            source=flat.offset,
+            target=y.offset,
+            saved=y.saved,
+            code=y.code,
+            constants=y.constants,
+            bias=self.use_bias,
+            weights=lowering.weights(self).offset,
+        )
+        return y
+
+    def backward(self, lowering, x, y, gradient):
+        weights, (flat,) = lowering.weights(self), y.inner
+        fields = {"inputs": flat.columns, "outputs": y.columns, "bias": self.use_bias, "gradient": gradient}
+        if lowering.is_sparse_x(flat):
+            sums = lowering.reserve(lowering.size(weights))
+            lowering.launch("sparse_backward_weights", **fields, target=sums)
+            lowering.update_from_sums(weights, sums, l1=self.l1, l2=self.l2, is_penalized=True)
+        else:
+            lowering.update_weights(weights, l1=self.l1, l2=self.l2, source=flat.offset, **fields)
+        if not x.trainable:
+            return None
+        target = lowering.allocate(flat.shape)
+        lowering.launch(
+            "dense_backward_input",
+            inputs=y.columns,
+            outputs=flat.columns,
+            source=gradient,
+            target=target,
+            value=flat.offset,
+            saved=flat.saved,
+            code=flat.code,
+            constants=flat.constants,
+            weights=lowering.transposed(weights),
+        )
+        return lowering.reshaped_back(x, flat, target)
+
+
+class Dense(FullyConnected):
     """Fully connected layer: ``y = x W + b``.
 
     It takes all values of a sample: an image is read pixel by pixel, each with its channels.
@@ -67,55 +122,3 @@ class Dense(Weighted):
         check_number(self, "units", units, 1, integer=True)
         super().__init__(kernel_initializer, bias_initializer, use_bias, l1, l2)
         self.units = units
-
-    def output_shape(self, input_shape):
-        return (int(self.units),)
-
-    def parameters(self, input_shape):
-        return self._parameters(math.prod(input_shape), int(self.units))
-
-    def forward(self, lowering, x, activation=None):
-        flat = lowering.reshaped(x, (math.prod(x.shape),), copies_x=False)
-        y = lowering.tensor((int(self.units),), activation, trainable=True, inner=(flat,))
-        lowering.launch(
-            "dense_forward",
-            inputs=flat.columns,
-            outputs=y.columns,
-            source=flat.offset,
-            target=y.offset,
-            saved=y.saved,
-            code=y.code,
-            constants=y.constants,
-            bias=self.use_bias,
-            weights=lowering.weights(self).offset,
-        )
-        return y
-
-    def backward(self, lowering, x, y, gradient):
-        weights, (flat,) = lowering.weights(self), y.inner
-        lowering.update_weights(
-            weights,
-            l1=self.l1,
-            l2=self.l2,
-            inputs=flat.columns,
-            outputs=y.columns,
-            source=flat.offset,
-            bias=self.use_bias,
-            gradient=gradient,
-        )
-        if not x.trainable:
-            return None
-        target = lowering.allocate(flat.shape)
-        lowering.launch(
-            "dense_backward_input",
-            inputs=y.columns,
-            outputs=flat.columns,
-            source=gradient,
-            target=target,
-            value=flat.offset,
-            saved=flat.saved,
-            code=flat.code,
-            constants=flat.constants,
-            weights=lowering.transposed(weights),
-        )
-        return lowering.reshaped_back(x, flat, target)

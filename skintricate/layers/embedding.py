@@ -1,9 +1,12 @@
 """Vectors for categories and words."""
 
+from dataclasses import replace
+
 from skintricate.configurable import check_number
 from skintricate.exceptions import ShapeError
-from skintricate.initializers import Initializer, NormalRandom
+from skintricate.initializers import GlorotUniform, Initializer, NormalRandom
 from skintricate.layers.base import Layer, Parameter, require_flat
+from skintricate.layers.dense import FullyConnected
 
 
 class Embedding(Layer):
@@ -92,3 +95,43 @@ class Embedding(Layer):
             else:
                 ranges += [sizes, 0]
         return lowering.constant(*ranges)
+
+
+class EmbeddingBag(FullyConnected):
+    """The sum of the vectors of a sample's words, each times its count: ``y = sum_j x_j vector_j``.
+
+    It is a ``Dense`` layer without a bias, under the name that texts give it. A sparse X, as ``CountVectorizer`` makes
+    it, is read as it is: neither its rows nor its columns become dense.
+
+    Parameters
+    ----------
+    dimension : int
+        Length of a vector, at least 1.
+    initializer : Initializer, default=None
+        First values of the vectors, shape ``(I, dimension)``; None is ``GlorotUniform()``.
+    l1, l2 : float, default=0.0
+        Penalties of this layer alone; see ``Dense``.
+
+    Examples
+    --------
+    >>> from skintricate.layers import EmbeddingBag
+    >>> EmbeddingBag(16).output_shape((50_000,))
+    (16,)
+    """
+
+    def __init__(self, dimension, initializer=None, l1=0.0, l2=0.0):
+        check_number(self, "dimension", dimension, 1, integer=True)
+        if initializer is not None and not isinstance(initializer, Initializer):
+            raise TypeError(f"EmbeddingBag: initializer must be an Initializer or None, got {initializer!r}.")
+        super().__init__(None, None, False, l1, l2)
+        self.dimension = dimension
+        self.initializer = initializer
+
+    def parameters(self, input_shape):
+        (vectors,) = super().parameters(input_shape)
+        return (replace(vectors, name="vectors", initializer=self.initializer or GlorotUniform()),)
+
+    @property
+    def units(self):
+        """Outputs, which are the numbers of a vector."""
+        return self.dimension

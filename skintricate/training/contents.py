@@ -17,8 +17,8 @@ class Results(NamedTuple):
     score: np.ndarray
 
 
-def prediction_runs(plan, n_rows, ordered=False):
-    """Return what stays the same while a network predicts so many rows; see ``Contents.runs`` for ``ordered``."""
+def prediction_runs(plan, n_rows, ordered=False, **more):
+    """Return what stays the same while a network predicts so many rows, with ``more`` fields; see ``Contents.runs``."""
     runs = np.zeros(2, RUN)
     for name, value in {
         "samples": n_rows,
@@ -28,6 +28,7 @@ def prediction_runs(plan, n_rows, ordered=False):
         "block_rows": plan.block_rows,
         "stage_count": len(plan.stages),
         "partials": 2,
+        **more,
     }.items():
         runs[name] = value
     return runs
@@ -106,7 +107,7 @@ class Contents:
         head["score_factor"] = 1 / divisor
         return np.array([head[name] for name in HEAD_FIELDS], self.dtype)
 
-    def runs(self, samples, steps, ordered, decides, shared_rows=False):
+    def runs(self, samples, steps, ordered, decides, shared_rows=False, **more):
         """Return what stays the same during a run, of the rows trained on and of those of validation.
 
         Parameters
@@ -119,6 +120,8 @@ class Contents:
             Whether the device ends training where it does not improve.
         shared_rows : bool, default=False
             Whether X is shared with others, and ``order`` has the rows of the samples, too.
+        **more : int
+            Further fields.
         """
         plan, options, validation = self.plan, self._options, self._validation
         n_validation = len(validation.data) if validation else 0
@@ -148,6 +151,7 @@ class Contents:
             "halting_count": len(self._halting) // 2,
             "seed": self.state.seed & 0xFFFFFFFF,
             "first_step": self.state.step & 0x7FFFFFFF,
+            **more,
         }.items():
             runs[name] = value
         for name, value in {

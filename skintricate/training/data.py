@@ -43,9 +43,20 @@ class Data:
         return scalars * np.dtype(dtype).itemsize + 4
 
     def rows(self, index, dtype, n_columns):
-        """Return contiguous ``(X, Y, sample_weight)`` of these rows (a slice or an index array); see ``dense_rows``."""
+        """Return contiguous ``(X, Y, sample_weight)`` of these rows (a slice or an index array); see ``dense_rows``.
+
+        Without a number of columns X is None.
+        """
+        X = None if n_columns is None else dense_rows(self.X, index, dtype, n_columns)
         weights = None if self.sample_weight is None else np.ascontiguousarray(self.sample_weight[index], dtype)
-        return dense_rows(self.X, index, dtype, n_columns), np.ascontiguousarray(self.Y[index], dtype), weights
+        return X, np.ascontiguousarray(self.Y[index], dtype), weights
+
+
+def as_rows(X):
+    """Return X with a row for each sample, and the shape of a sample where that is an image or a sequence, else None."""
+    if not isinstance(X, np.ndarray) or X.ndim < 3 or X.size == 0:
+        return X, None
+    return X.reshape(len(X), -1), X.shape[1:]
 
 
 def dense_rows(X, index, dtype, n_columns):

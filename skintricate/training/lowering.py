@@ -41,6 +41,8 @@ class Lowering:
         Data whose score the device counts after each epoch; it has linear terms.
     fused : bool, default=True
         Whether activations are computed with the layer before them, whose own values are then nowhere.
+    is_sparse : bool, default=False
+        Whether X lies on the device as a sparse matrix, which only the first layer reads.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Lowering:
         alpha=0.0,
         validation=None,
         fused=True,
+        is_sparse=False,
     ):
+        self.is_sparse = is_sparse
         self._fused, self._validation = fused, validation
         self.layers = list(layers)
         self.shapes = infer_shapes(layers, n_features)
@@ -165,6 +169,10 @@ class Lowering:
         self._launch_reshape(y.columns, gradient, x.shape, target)
         return self.through_activation(x, target, is_own=True)
 
+    def is_sparse_x(self, x):
+        """Say whether a tensor is a sparse X."""
+        return self.is_sparse and x.offset == SOURCE_IS_X
+
     def in_workspace(self, x):
         """Return a tensor whose values lie in the workspace; of X, a copy."""
         if x.offset != SOURCE_IS_X:
@@ -272,9 +280,12 @@ class Lowering:
         """
         self._updates.add(weights, l1, l2, **fields)
 
-    def update_from_sums(self, weights, source, parts=1):
-        """Queue the update of weights by sums of gradients in the workspace: so many, one after another, are added up."""
-        self._updates.add_sums(weights, source, parts)
+    def update_from_sums(self, weights, source, parts=1, *, l1=0.0, l2=0.0, is_penalized=False):
+        """Queue the update of weights by sums of gradients in the workspace: so many, one after another, are added up.
+
+        Where ``is_penalized``, as ``update_weights`` does.
+        """
+        self._updates.add_sums(weights, source, parts, l1, l2, is_penalized)
 
     def sums(self, weights):
         """Return fields of a stage whose blocks of rows store sums of their own for the gradient of some weights."""

@@ -16,9 +16,11 @@ class ResidentTrainer(Trainer):
 
     _decides_on_device = True
 
-    def __init__(self, device, dtype, program, plan, state, data, options, validation):
+    def __init__(self, device, dtype, program, plan, state, data, options, validation, entries=None):
         steps, halting = -(-len(data) // plan.batch_size), options.halting_on_device(data, dtype)
-        super().__init__(device, dtype, program, plan, state, data, options, len(data), steps, validation, halting)
+        super().__init__(
+            device, dtype, program, plan, state, data, options, len(data), steps, validation, halting, entries
+        )
         self._write_all_rows()
         contents = self._contents
         self._write_run(len(data), steps, contents.shuffles)
@@ -73,7 +75,10 @@ class ResidentTrainer(Trainer):
         return self.device.read(np.zeros(4, np.int32), self._arena.control)
 
     def _write_all_rows(self):
-        """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host."""
+        """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host.
+
+        Entries of one that stays sparse lie there already.
+        """
         first = 0
         for data in self._contents.parts:
             for rows in upload_slices(0, 0 if data is None else len(data), self._data.n_features, self.dtype):

@@ -9,6 +9,7 @@ from skintricate.training import resident
 from skintricate.training.lowering import Lowering
 from skintricate.training.network import walk
 from skintricate.training.on_device import ResidentTrainer
+from skintricate.training.sparse import Entries, stays_sparse
 from skintricate.training.streamed import StreamedTrainer
 from skintricate.training.vocabulary import program_for
 
@@ -23,7 +24,7 @@ def require_parameters(device, dtype, network, shapes, optimizer):
     device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
 
 
-def lower_training(network, data, program, options, validation):
+def lower_training(network, data, program, options, validation, is_sparse=False):
     """Return the plan of training a network, its score on validation data included where they are given."""
     return Lowering(
         network,
@@ -34,6 +35,7 @@ def lower_training(network, data, program, options, validation):
         options.optimizer,
         options.alpha,
         validation=validation,
+        is_sparse=is_sparse,
     ).run()
 
 
@@ -45,29 +47,37 @@ def make_trainer(device, dtype, network, state, data, options):
     DeviceMemoryError
         If not even one batch fits, with the numbers.
     """
-    program = program_for(device, dtype, network, options.loss, options.optimizer, options.precision)
-    batch_size = min(options.batch_size, len(data))
-    # Where the validation rows do not fit beside the data, the host scores them.
+    # Where the validation rows do not fit beside the data, the host scores them; where entries do not, rows are streamed.
     scored = _scored_on_device(options)
-    for validation in (None,) if scored is None else (scored, None):
-        try:
-            plan = lower_training(network, data, program, options, validation)
-            steps = _steps_that_fit(device.budget, plan, data, program.tile, validation, options, np.dtype(dtype))
-        except DeviceMemoryError:
-            if validation is None:
-                raise
-            continue
-        if validation is not None and not resident.suits(device, plan, program.tile.family):
-            continue
-        arguments = (device, dtype, program, plan, state, data, options)
-        if steps * batch_size >= len(data):
-            return ResidentTrainer(*arguments, validation)
+    for is_sparse in (True, False) if stays_sparse(network, data.X) else (False,):
+        program = program_for(
+            device, dtype, network, options.loss, options.optimizer, options.precision, is_sparse=is_sparse
+        )
+        for validation in (None,) if scored is None else (scored, None):
+            try:
+                plan = lower_training(network, data, program, options, validation, is_sparse)
+                steps = _steps_that_fit(
+                    device.budget, plan, data, program.tile, validation, options, np.dtype(dtype), is_sparse
+                )
+            except DeviceMemoryError:
+                if validation is None and not is_sparse:
+                    raise
+                continue
+            if validation is not None and not resident.suits(device, plan, program.tile.family):
+                continue
+            arguments = (device, dtype, program, plan, state, data, options)
+            if steps * plan.batch_size >= len(data):
+                parts = [data] if validation is None else [data, validation.data]
+                entries = Entries([part.X for part in parts], dtype) if is_sparse else None
+                return ResidentTrainer(*arguments, validation, entries)
     return StreamedTrainer(*arguments, slice_steps=steps)
 
 
-def _steps_that_fit(budget, plan, data, tile, validation, options, dtype):
+def _steps_that_fit(budget, plan, data, tile, validation, options, dtype, is_sparse):
     """Return for how many steps the data, and what is kept of each step, fit on the device, at least one."""
     size, batch_size, x_columns = dtype.itemsize, plan.batch_size, tile.x_columns(data.n_features)
+    if is_sparse:  # an entry is a number and its column, of four bytes
+        x_columns = math.ceil(data.X.nnz / len(data) * (1 + 4 / size)) + 1
     columns = max(x_columns, data.Y.shape[1])
     n_validation = 0 if validation is None else len(validation.data)
     batch_bytes = batch_size * data.bytes_per_row(dtype, x_columns)

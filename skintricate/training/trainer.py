@@ -33,6 +33,8 @@ class Trainer:
         Rows of the data on the device at once, and steps of an epoch at once.
     validation, halting
         See ``Contents``.
+    entries : Entries, default=None
+        Those of a sparse X with its validation rows, which then lies on the device as they are.
 
     Attributes
     ----------
@@ -52,7 +54,9 @@ class Trainer:
 
     _decides_on_device = False
 
-    def __init__(self, device, dtype, program, plan, state, data, options, rows, steps, validation=None, halting=()):
+    def __init__(
+        self, device, dtype, program, plan, state, data, options, rows, steps, validation=None, halting=(), entries=None
+    ):
         self.started, self.validation, self.halts = time.perf_counter(), validation, bool(halting)
         self.waits_each_epoch = options.must_wait or bool(
             (options.validation is not None and validation is None)
@@ -66,17 +70,21 @@ class Trainer:
         self._steps, self._capacity = steps, capacity
         self.epochs_at_once = 1
         self.interrupts = Interrupts()
-        self._x_columns = program.tile.x_columns(data.n_features)
+        self._x_columns = None if entries is not None else program.tile.x_columns(data.n_features)
         self._contents = contents = Contents(
             program, plan, dtype, state, data, options, steps, capacity, validation, halting
         )
         if validation is not None:
             rows += len(validation.data)
-        buffers = {
-            "X": row_buffer(device, rows, self._x_columns, dtype),
-            "Y": row_buffer(device, rows, data.Y.shape[1], dtype),
-            "order": device.buffer(4 * rows),
-        }
+        buffers = {"Y": row_buffer(device, rows, data.Y.shape[1], dtype)}
+        self._more_fields = {}
+        if entries is None:
+            buffers["X"] = row_buffer(device, rows, self._x_columns, dtype)
+            buffers["order"] = device.buffer(4 * rows)
+        else:
+            buffers["X"] = device.buffer_of(entries.values)
+            buffers["order"] = device.buffer_of(np.concatenate([np.arange(rows, dtype=np.int32), entries.table]))
+            self._more_fields = entries.fields(rows)
         if any(contents.weighted):
             buffers["sample_weight"] = row_buffer(device, rows, 1, dtype)
         self._buffers = buffers
@@ -126,7 +134,8 @@ class Trainer:
 
     def _write_run(self, samples, steps, ordered):
         """Set what stays the same during a run."""
-        self._arena.write_runs(self._contents.runs(samples, steps, ordered, self._decides_on_device))
+        runs = self._contents.runs(samples, steps, ordered, self._decides_on_device, **self._more_fields)
+        self._arena.write_runs(runs)
 
     def _write_rows(self, data, index, first=0):
         """Bring rows of some data to the device, the first of them to row ``first`` of the buffers."""

@@ -9,8 +9,9 @@ class _Update:
 
     weights: object
     fields: dict
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: float
+    l2: float
+    is_penalized: bool = True
     source: int = -1
     parts: int = 1
 
@@ -41,10 +42,10 @@ class WeightUpdates:
         """Ask for the gradient and update of a layer's weights."""
         self._wanted.append(_Update(weights, fields, l1, l2))
 
-    def add_sums(self, weights, source, parts):
+    def add_sums(self, weights, source, parts, l1, l2, is_penalized):
         """Ask for the update of weights by sums of gradients, so many one after another from ``source``."""
         fields = {"inputs": weights.inputs, "outputs": weights.columns, "bias": weights.has_bias}
-        self._wanted.append(_Update(weights, fields, source=source, parts=parts))
+        self._wanted.append(_Update(weights, fields, l1, l2, is_penalized, source, parts))
 
     def emit(self, parts):
         """Emit gradients and updates, with the batch cut into at most so many parts."""
@@ -97,7 +98,7 @@ class WeightUpdates:
         code, stages = lowering.code("optimizers", optimizer), []
         for update in self._wanted:
             weights, tiles = update.weights, self._tiles(update)
-            penalty = (0.0, 0.0) if update.has_sums else (self._alpha + update.l2, update.l1)
+            penalty = (self._alpha + update.l2, update.l1) if update.is_penalized else (0.0, 0.0)
             stage = {
                 "weights": weights.offset,
                 "transposed": weights.transposed,

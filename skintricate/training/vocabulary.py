@@ -22,10 +22,10 @@ def built_in():
     )
 
 
-def program_for(device, dtype, network, loss=None, optimizer=None, precision="highest", n_networks=1):
+def program_for(device, dtype, network, loss=None, optimizer=None, precision="highest", n_networks=1, is_sparse=False):
     """Return the program that knows every class of a network, its loss and its optimizer.
 
-    Its stages are cut for one of so many networks that share the device.
+    Its stages are cut for one of so many networks that share the device; ``is_sparse`` says how they read X.
     """
     every_layer = list(all_layers(network))
     vocabulary = built_in().including(
@@ -35,5 +35,6 @@ def program_for(device, dtype, network, loss=None, optimizer=None, precision="hi
     )
     dtype = np.dtype(dtype).name
     tile = device.once((dtype, precision), lambda: tile_of(device, dtype, precision)).for_many(n_networks)
-    optional = tuple(sorted({name for layer in every_layer for name in layer.sources}))
+    sources = {name for layer in every_layer for name in layer.sources}
+    optional = tuple(sorted(sources | {"sparse"} if is_sparse else sources))
     return device.once((dtype, vocabulary, tile, optional), lambda: Program(device, dtype, vocabulary, tile, optional))

@@ -59,7 +59,7 @@ BAD_PARAMETERS = {
 # Arguments of fit: what is refused, the exception, and what the message says.
 BAD_DATA = {
     "one feature vector": ({"X": X[0]}, ValueError, "Expected 2D array"),
-    "three dimensions": ({"X": X[:, :, None]}, ValueError, "dim 3"),
+    "an image for all samples": ({"X": X[None, :, :]}, ValueError, "inconsistent numbers of samples"),
     "no samples": ({"X": X[:0], "y": Y[:0]}, ValueError, r"0 sample\(s\)"),
     "no features": ({"X": X[:, :0]}, ValueError, r"0 feature\(s\)"),
     "NaN in X": ({"X": spoiled(X, NAN)}, ValueError, "Input X contains NaN"),

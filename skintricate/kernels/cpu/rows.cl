@@ -30,6 +30,9 @@ static inline void run_tile(const Step *step, const global Stage *stage, int til
     case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); break;
     case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); break;
 #endif
+#ifdef SPARSE
+    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights(step, stage, tile); break;
+#endif
 #ifdef EMBEDDING
     case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); break;
 #endif

@@ -31,6 +31,11 @@ KERNEL NAME(STEP_ARGUMENTS, int stage) {                                        
 #define sum_slices(x, lanes, slices, scratch) (x)
 #define sum_over_lanes(x, log, scratch) (x)
 
+static inline real activated(int code, real x, const global scalar *constants) {
+    activation_value(code, 1, &x, constants);
+    return x;
+}
+
 /* The gradient times the derivative of an activation that needs its value alone. */
 static inline real through_derivative_of(STEP step, STAGE stage, real gradient, real value) {
     activation_derivative_of(stage->activation, 1, &gradient, &value, &value,

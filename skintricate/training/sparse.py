@@ -1,0 +1,55 @@
+"""A sparse X on the device: its entries alone, never a dense row."""
+
+import numpy as np
+import scipy.sparse
+
+# Share of entries up to which products with the entries alone are faster than with dense rows.
+MOST_DENSITY = 0.1
+
+
+def stays_sparse(network, X):
+    """Say whether a network reads X as a sparse matrix."""
+    if not scipy.sparse.issparse(X) or not network or not network[0].takes_sparse:
+        return False
+    return X.nnz <= MOST_DENSITY * X.shape[0] * X.shape[1]
+
+
+class Entries:
+    """The entries of the rows of matrices, row after row, with their columns in order.
+
+    Parameters
+    ----------
+    matrices : sequence of {ndarray, sparse matrix} of shape (N, I)
+        One after another.
+    dtype : dtype
+    """
+
+    def __init__(self, matrices, dtype):
+        rows = [_in_order(scipy.sparse.csr_array(X)) for X in matrices]
+        X = rows[0] if len(rows) == 1 else _in_order(scipy.sparse.vstack(rows, format="csr"))
+        self.values = np.ascontiguousarray(X.data, dtype)
+        self._starts, self._columns = X.indptr.astype(np.int32), X.indices.astype(np.int32)
+
+    @property
+    def n_rows(self):
+        """Rows of all matrices."""
+        return len(self._starts) - 1
+
+    @property
+    def table(self):
+        """Where each row begins, and the columns of all entries, as integers one after another."""
+        return np.concatenate([self._starts, self._columns])
+
+    def fields(self, first):
+        """Return what a ``Run`` tells of the table, which begins at this place of the buffer ``order``."""
+        return {"x_starts": first, "x_columns": first + len(self._starts)}
+
+
+def n_integers(n_rows, n_entries):
+    """Return the integers of the table of so many rows and entries."""
+    return n_rows + 1 + n_entries
+
+
+def _in_order(X):
+    """Return a CSR matrix whose rows have their columns in order."""
+    return X if X.has_sorted_indices else X.sorted_indices()
