@@ -76,12 +76,19 @@ class Configurable:
         return all(_same(mine[name], theirs[name]) for name in mine)
 
     def __hash__(self):
-        return hash((type(self), tuple(map(repr, self.get_params(deep=False).values()))))
+        return hash((type(self), tuple(repr(_as_list(value)) for value in self.get_params(deep=False).values())))
 
 
 def _same(a, b):
-    """Compare two parameter values, arrays included."""
+    """Compare two parameter values, arrays included; a file has lists for tuples."""
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
     return type(a) is type(b) and bool(np.array_equal(a, b))
+
+
+def _as_list(value):
+    """Return a parameter value with lists for tuples."""
+    return list(map(_as_list, value)) if isinstance(value, list | tuple) else value
 
 
 def check_number(owner, name, value, low=-np.inf, high=np.inf, *, low_open=False, high_open=False, integer=False):

@@ -1,37 +1,25 @@
 """Networks in float64 NumPy, written from the maths: what the engine is compared with.
 
 Nothing is shared with the engine but the objects that describe a network. Derivatives are those of
-the textbooks, in the input of each function; the softmax goes through its full Jacobian.
+the textbooks, in the input of each function; the softmax goes through its full Jacobian. What each
+layer does is in ``reference_layers.py``.
 """
 
 import numpy as np
+from reference_layers import ACTIVATIONS, Pass, chain, kind
 from scipy import special
 
-
-def _gelu_derivative(x):
-    return special.ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-
-
-def _silu_derivative(x):
-    return special.expit(x) * (1 + x * special.expit(-x))
-
-
-# Class name: value and derivative as functions of the input and the layer's parameters.
-ACTIVATIONS = {
-    "Identity": (lambda x: x, np.ones_like),
-    "ReLU": (lambda x: np.where(x > 0, x, 0), lambda x: np.where(x > 0, 1.0, 0)),
-    "LeakyReLU": (lambda x, slope: np.where(x > 0, x, slope * x), lambda x, slope: np.where(x > 0, 1.0, slope)),
-    "ELU": (
-        lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
-        lambda x, alpha: np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0))),
-    ),
-    "GELU": (lambda x: x * special.ndtr(x), _gelu_derivative),
-    "SiLU": (lambda x: x * special.expit(x), _silu_derivative),
-    "Softplus": (lambda x: np.logaddexp(0, x), special.expit),
-    "Sigmoid": (special.expit, lambda x: special.expit(x) * special.expit(-x)),
-    "TanH": (np.tanh, lambda x: 4 * special.expit(2 * x) * special.expit(-2 * x)),
-    "Exponential": (np.exp, np.exp),
-}
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "OPTIMIZERS",
+    "Descent",
+    "Network",
+    "central_differences",
+    "kind",
+    "one_hot",
+    "train",
+]
 
 
 def _huber(y, t, delta):
@@ -68,11 +56,6 @@ LOSSES = {
 SUMMED = {"CategoricalCrossEntropy", "BinaryCrossEntropy"}
 
 
-def kind(thing):
-    """Return the name by which the tables above know an object."""
-    return type(thing).__name__
-
-
 def one_hot(codes, n_classes):
     """Return class codes as rows of zeros with a one."""
     return np.eye(n_classes)[np.asarray(codes, int)]
@@ -81,50 +64,39 @@ def one_hot(codes, n_classes):
 class Network:
     """Forward pass, loss and gradients of a list of layers.
 
-    Weights are a list of ``(I + 1, O)`` arrays whose last row is the bias (``(I, O)`` without one).
-    ``masks`` are the factors of each ``Dropout`` layer, in order; None leaves dropout out.
+    Weights are a list of ``(I + 1, O)`` arrays whose last row is the bias (``(I, O)`` without one); those of a kernel
+    of a convolution have a row for each pixel of a window and channel. A normalisation has its factors and shifts in
+    one array; running means and variances are another one, whose gradient is zero. The arrays of layers inside of a
+    layer come in their order. ``masks`` are the factors of each ``Dropout`` layer, in order; None leaves dropout out.
     """
 
     def __init__(self, layers, loss, alpha=0.0):
         self.layers, self.loss, self.alpha = list(layers), loss, alpha
 
     def values(self, weights, X, masks=None):
-        """Return the input and the output of every layer."""
-        weights, masks, values = iter(weights), iter(masks or ()), [np.asarray(X, float)]
-        for layer in self.layers:
-            x = values[-1]
-            if kind(layer) == "Dense":
-                w = next(weights)
-                values.append(x @ w[:-1] + w[-1] if layer.use_bias else x @ w)
-            elif kind(layer) == "Dropout":
-                values.append(x if masks is None else x * next(masks, 1.0))
-            elif kind(layer) == "SoftMax":
-                values.append(special.softmax(x, axis=1))
-            else:
-                values.append(ACTIVATIONS[kind(layer)][0](x, **layer.get_params()))
-        return values
+        """Return the input and the output of every layer, as a prediction has them."""
+        return chain(self.layers, np.asarray(X, float), Pass(weights, masks))[0]
 
     def sample_losses(self, values, Y):
         """Return the loss of each sample from the values of all layers."""
-        y, last = values[-1], kind(self.layers[-1])
+        y, last = values[-1].reshape(len(Y), -1), kind(self.layers[-1])
         if kind(self.loss) == "CategoricalCrossEntropy" and last == "SoftMax":
             logits = values[-2]
             return (Y * (special.logsumexp(logits, axis=1, keepdims=True) - logits)).sum(axis=1)
         if kind(self.loss) == "BinaryCrossEntropy" and last == "Sigmoid":
-            y = values[-2]
+            y = values[-2].reshape(len(Y), -1)
         losses = LOSSES[kind(self.loss)][0](y, Y, **self.loss.get_params())
         return losses.sum(axis=1) if kind(self.loss) in SUMMED else losses.mean(axis=1)
 
     def objective(self, weights, X, Y, sample_weight=None, masks=None):
         """Return the loss of a batch: weighted mean plus penalty."""
         sample_weight = np.ones(len(X)) if sample_weight is None else sample_weight
-        losses = self.sample_losses(self.values(weights, X, masks), Y)
-        squares = sum((kernel**2).sum() for kernel in self._kernels(weights))
-        return (sample_weight @ losses + self.alpha / 2 * squares) / sample_weight.sum()
+        values, _, shared = self._train(weights, X, sample_weight, masks)
+        return sample_weight @ self.sample_losses(values, Y) / sample_weight.sum() + shared.penalty
 
     def accuracy(self, weights, X, Y, sample_weight=None):
-        """Return the weighted share of right classes, or of right yes-or-no outputs."""
-        y = self.values(weights, X)[-1]
+        """Return the weighted share of right classes, or of right yes-or-no outputs, of a batch."""
+        y = self._train(weights, X)[0][-1].reshape(len(Y), -1)
         if kind(self.loss) == "CategoricalCrossEntropy":
             right = y.argmax(axis=1) == Y.argmax(axis=1)
         else:
@@ -135,42 +107,30 @@ class Network:
     def gradients(self, weights, X, Y, sample_weight=None, masks=None):
         """Return the gradient of the objective by every weight array."""
         sample_weight = np.ones(len(X)) if sample_weight is None else sample_weight
-        values, total = self.values(weights, X, masks), sample_weight.sum()
-        masks, remaining = list(masks or ()), list(weights)
-        gradient = self._output_gradient(values, Y) * sample_weight[:, None] / total
-        result = []
-        for layer, x, y in reversed(list(zip(self.layers, values, values[1:]))):
-            if kind(layer) == "Dense":
-                w = remaining.pop()
-                kernel = w[:-1] if layer.use_bias else w
-                parts = [x.T @ gradient + self.alpha * kernel / total]
-                if layer.use_bias:
-                    parts.append(gradient.sum(axis=0, keepdims=True))
-                result.insert(0, np.concatenate(parts))
-                gradient = gradient @ kernel.T
-            elif kind(layer) == "Dropout":
-                gradient = gradient * (masks.pop() if masks else 1.0)
-            elif kind(layer) == "SoftMax":
-                jacobian = np.einsum("nj,jk->njk", y, np.eye(y.shape[1])) - np.einsum("nj,nk->njk", y, y)
-                gradient = np.einsum("nj,njk->nk", gradient, jacobian)
-            else:
-                gradient = gradient * ACTIVATIONS[kind(layer)][1](x, **layer.get_params())
-        return result
+        values, back, _ = self._train(weights, X, sample_weight, masks)
+        gradient = self._output_gradient(values, Y) * sample_weight[:, None] / sample_weight.sum()
+        return back(gradient.reshape(values[-1].shape))[1]
+
+    def with_running(self, weights, X, trained):
+        """Return trained weights, with the running statistics that a batch makes of those in ``weights``."""
+        after = self._train(weights, X)[2].after
+        return [new if kept is before else kept for before, kept, new in zip(weights, after, trained)]
+
+    def _train(self, weights, X, sample_weight=None, masks=None):
+        """Return the values of all layers as training has them, the way back, and the pass."""
+        total = len(X) if sample_weight is None else sample_weight.sum()
+        shared = Pass(weights, masks, training=True, alpha=self.alpha, total=total)
+        return *chain(self.layers, np.asarray(X, float), shared), shared
 
     def _output_gradient(self, values, Y):
         """Return the derivative of each sample's loss by its outputs."""
-        y, last = values[-1], kind(self.layers[-1])
+        y, last = values[-1].reshape(len(Y), -1), kind(self.layers[-1])
         if kind(self.loss) == "CategoricalCrossEntropy" and last == "SoftMax":
             return -Y / y
         if kind(self.loss) == "BinaryCrossEntropy" and last == "Sigmoid":
             return (y - Y) / (y * (1 - y))
         gradient = LOSSES[kind(self.loss)][1](y, Y, **self.loss.get_params())
         return gradient if kind(self.loss) in SUMMED else gradient / y.shape[1]
-
-    def _kernels(self, weights):
-        """Return the weights without their biases."""
-        dense = [layer for layer in self.layers if kind(layer) == "Dense"]
-        return [w[:-1] if layer.use_bias else w for layer, w in zip(dense, weights)]
 
 
 def central_differences(function, weights, step=1e-6):
@@ -274,5 +234,6 @@ def train(network, weights, X, Y, descent, orders, batch_size, sample_weight=Non
             batch = X[rows], Y[rows], sample_weight[rows]
             losses.append(network.objective(weights, *batch))
             accuracies.append(network.accuracy(weights, *batch))
-            weights = descent.step(weights, network.gradients(weights, *batch))
+            trained = descent.step(weights, network.gradients(weights, *batch))
+            weights = network.with_running(weights, X[rows], trained)
     return weights, np.array(losses), np.array(accuracies)

@@ -41,6 +41,8 @@ BY_NAME = {
 }
 
 __all__ = [
+    "ELU",
+    "GELU",
     "Activation",
     "AvgPool2D",
     "BatchNorm",
@@ -50,12 +52,10 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
-    "ELU",
     "Embedding",
     "EmbeddingBag",
     "Exponential",
     "Flatten",
-    "GELU",
     "GaussianNoise",
     "GlobalAvgPool2D",
     "Identity",

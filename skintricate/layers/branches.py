@@ -32,21 +32,22 @@ class Residual(Layer):
     def output_shape(self, input_shape):
         shape = shapes_through(self.layers, input_shape)[-1]
         if shape != tuple(input_shape):
+            where = "sample" if len(input_shape) == 1 else "pixel, and use padding"
             raise ShapeError(
-                f"its layers make the shape {shape} of {tuple(input_shape)}, which cannot be added; end them in a layer "
-                f"with {input_shape[-1]} outputs a {'sample' if len(input_shape) == 1 else 'pixel, and use padding'}."
+                f"its layers make the shape {shape} of {tuple(input_shape)}, which cannot be added; end them in a "
+                f"layer with {input_shape[-1]} outputs a {where}."
             )
         return shape
 
     def forward(self, lowering, x):
         source = lowering.in_workspace(x)
         steps, inner = lowering.forward(self.layers, source)
-        y = lowering.tensor(x.shape, None, trainable=x.trainable or inner.trainable, inner=(source, steps, inner))
+        y = lowering.tensor(x.shape, None, trainable=x.trainable or inner.trainable, inner=(steps, inner))
         lowering.add(source.offset, inner.offset, y.shape, y.offset)
         return y
 
     def backward(self, lowering, x, y, gradient):
-        source, steps, inner = y.inner
+        steps, inner = y.inner
         before = None
         if inner.trainable:
             before = lowering.backward(steps, lowering.through_activation(inner, gradient))

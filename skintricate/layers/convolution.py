@@ -152,7 +152,9 @@ class Conv2D(Weighted):
         height, width, _ = image_of(input_shape)
         pairs = (pair_of(value, self._axes) for value in (self.kernel_size, self.stride, self.dilation))
         (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = pairs
-        padding_y, padding_x = (self.padding,) * 2 if isinstance(self.padding, str) else pair_of(self.padding, self._axes, 0)
+        padding_y, padding_x = (
+            (self.padding,) * 2 if isinstance(self.padding, str) else pair_of(self.padding, self._axes, 0)
+        )
         return axis_of(
             ("height", height, kernel_y, stride_y, padding_y, dilation_y),
             ("width" if len(self._axes) == 2 else "length", width, kernel_x, stride_x, padding_x, dilation_x),

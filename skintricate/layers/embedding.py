@@ -52,8 +52,8 @@ class Embedding(Layer):
         sizes = self.vocabulary_size
         if isinstance(sizes, list | tuple) and len(sizes) != input_shape[0]:
             raise ShapeError(
-                f"vocabulary_size has {len(sizes)} numbers for {input_shape[0]} columns; give one for each, and take the "
-                "columns with Columns(start, stop)."
+                f"vocabulary_size has {len(sizes)} numbers for {input_shape[0]} columns; give one for each, and take "
+                "the columns with Columns(start, stop)."
             )
         return (input_shape[0], int(self.dimension))
 

@@ -31,7 +31,9 @@ class Reshape(Layer):
         for number in target_shape:
             check_number(self, "target_shape", number, -1, integer=True)
         if 0 in target_shape or list(target_shape).count(-1) > 1:
-            raise ValueError(f"Reshape: target_shape must have positive numbers and at most one -1, got {target_shape!r}.")
+            raise ValueError(
+                f"Reshape: target_shape must have positive numbers and at most one -1, got {target_shape!r}."
+            )
         self.target_shape = target_shape
 
     def output_shape(self, input_shape):

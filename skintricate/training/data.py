@@ -53,7 +53,7 @@ class Data:
 
 
 def as_rows(X):
-    """Return X with a row for each sample, and the shape of a sample where that is an image or a sequence, else None."""
+    """Return X with a row for each sample, and the shape of one where it is an image or a sequence, else None."""
     if not isinstance(X, np.ndarray) or X.ndim < 3 or X.size == 0:
         return X, None
     return X.reshape(len(X), -1), X.shape[1:]

@@ -144,9 +144,7 @@ class Forward:
     def _lower(self, batch_size, fused=True, is_sparse=False):
         """Return the plan of the forward pass alone."""
         program = self._program(is_sparse)
-        return Lowering(
-            self._network, self.n_features, batch_size, program, fused=fused, is_sparse=is_sparse
-        ).run()
+        return Lowering(self._network, self.n_features, batch_size, program, fused=fused, is_sparse=is_sparse).run()
 
 
 def _most_entries(X, capacity):

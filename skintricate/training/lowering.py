@@ -105,7 +105,7 @@ class Lowering:
     # What layers call.
 
     def forward(self, layers, x):
-        """Emit the forward pass of layers; return ``(layer, input, output)`` of each that has stages, and the last output.
+        """Emit the forward pass of layers; return ``(layer, input, output)`` of each with stages, and the last output.
 
         An activation goes into the layer before it, where that takes one.
         """
@@ -122,7 +122,7 @@ class Lowering:
         return steps, x
 
     def backward(self, steps, gradient):
-        """Emit the backward pass of what ``forward`` returned; return the gradient of its input, None if nothing needs it."""
+        """Emit the way back of what ``forward`` returned; return its input's gradient, or None if nothing needs it."""
         for layer, x, y in reversed(steps):
             if gradient is None:
                 break
@@ -429,7 +429,7 @@ class Lowering:
 
 
 def _stream_numbers(nodes, n_layers):
-    """Return a number for each layer by its identity: its position, or behind all of them for those inside of layers."""
+    """Return a number for each layer by its identity: its position, or behind all of them where it is inside one."""
     inner = itertools.count(n_layers)
     return {id(node.layer): node.path[0] if len(node.path) == 1 else next(inner) for node in nodes}
 

@@ -47,7 +47,7 @@ def make_trainer(device, dtype, network, state, data, options):
     DeviceMemoryError
         If not even one batch fits, with the numbers.
     """
-    # Where the validation rows do not fit beside the data, the host scores them; where entries do not, rows are streamed.
+    # Where validation rows do not fit beside the data, the host scores them; where entries do not, rows are streamed.
     scored = _scored_on_device(options)
     for is_sparse in (True, False) if stays_sparse(network, data.X) else (False,):
         program = program_for(

@@ -26,11 +26,25 @@ from skintricate.layers import (
     ELU,
     GELU,
     Activation,
+    AvgPool2D,
+    BatchNorm,
+    Columns,
+    Concatenate,
+    Conv2D,
     Dense,
     Dropout,
+    Embedding,
     Exponential,
+    Flatten,
+    GaussianNoise,
+    GlobalAvgPool2D,
+    LayerNorm,
     LeakyReLU,
+    MaxPool2D,
     ReLU,
+    Reshape,
+    Residual,
+    Scale,
     Sigmoid,
     SiLU,
     SoftMax,
@@ -313,6 +327,7 @@ def cases():
         "no_change": ([Dense(2)], X3, real(17, 2), {"n_iter_no_change": 1, "tol": 10.0, "max_iter": 9}),
         "sparse": ([Dense(3)], scipy.sparse.csr_matrix(X7 * (X7 > 0)), real(13, 3), {"batch_size": 7}),
     }
+    result |= shaped_cases(random, real)
     X, positive = real(5, 2), random.poisson(2, (5, 2)) + 1.0
     for activation in dict.fromkeys(c for c in layers.BY_NAME.values() if issubclass(c, Activation)):
         result[activation.__name__] = ([Dense(3), activation(), activation(), Dense(2)], X, real(5, 2), {"max_iter": 1})
@@ -321,6 +336,26 @@ def cases():
     for optimizer in dict.fromkeys(optimizers.BY_NAME.values()):
         result[optimizer.__name__] = ([Dense(2)], X, positive, {"optimizer": optimizer()})
     return result
+
+
+def shaped_cases(random, real):
+    """Return the cases of layers that not every network has."""
+    images = [
+        *[Reshape((5, 4, 1)), Conv2D(3, 2), ReLU(), BatchNorm(), MaxPool2D(2), Conv2D(5, 2, padding="same", groups=1)],
+        *[TanH(), AvgPool2D(2, 1, "same"), LayerNorm(), Concatenate([[Conv2D(2, 1)], []]), Conv2D(7, 1, groups=7)],
+        *[GlobalAvgPool2D(), Dense(2)],
+    ]
+    table = [
+        Concatenate([[Columns(0, 2), Embedding([3, 4], 5), Flatten()], [Columns(2), GaussianNoise()]]),
+        *[Scale(), Dense(4), TanH(), Residual([Dense(4)]), Dense(2)],
+    ]
+    X = np.concatenate([random.integers(0, 3, (9, 2)), real(9, 2)], axis=1)
+    entries = scipy.sparse.random_array((13, 40), density=0.08, format="csr", rng=random)
+    return {
+        "images": (images, real(9, 20), real(9, 2), {"batch_size": 5, "alpha": 0.1}),
+        "table": (table, X, real(9, 2), {"batch_size": 5}),
+        "entries": ([Dense(3), GELU(), Dense(2)], entries, real(13, 2), {"batch_size": 7, "optimizer": "sgd"}),
+    }
 
 
 if __name__ == "__main__":
