@@ -79,8 +79,10 @@ static inline Taps taps_of_window(int out, int taps, int size, int stride, int b
 
 /* Those of the windows that hold `pixel`: out = (pixel + before - tap * dilation) / stride, where it is whole. */
 static inline Taps taps_of_pixel(int pixel, int taps, int windows, int stride, int before, int dilation) {
-    Taps t = {0, 0, 1, 0, 0};
+    Taps t;
     int tap = 0;
+    t.count = t.tap = t.place = t.place_step = 0;
+    t.tap_step = 1;
     while (tap < taps && (pixel + before - tap * dilation >= windows * stride
                           || (pixel + before - tap * dilation) % stride != 0))
         tap++;

@@ -341,19 +341,30 @@ def cases():
 def shaped_cases(random, real):
     """Return the cases of layers that not every network has."""
     images = [
-        *[Reshape((5, 4, 1)), Conv2D(3, 2), ReLU(), BatchNorm(), MaxPool2D(2), Conv2D(5, 2, padding="same", groups=1)],
-        *[TanH(), AvgPool2D(2, 1, "same"), LayerNorm(), Concatenate([[Conv2D(2, 1)], []]), Conv2D(7, 1, groups=7)],
-        *[GlobalAvgPool2D(), Dense(2)],
+        *[Reshape((4, 3, 1)), Conv2D(3, 2), ReLU(), MaxPool2D(2, 1), Conv2D(5, 2, padding="same"), TanH()],
+        *[AvgPool2D(2, 1, "same"), Conv2D(5, 1, groups=5), GlobalAvgPool2D(), Dense(2)],
+    ]
+    normalised = [
+        *[
+            Reshape((4, 3, 1)),
+            Conv2D(3, 2, stride=2),
+            BatchNorm(),
+            ReLU(),
+            MaxPool2D((1, 2), padding="same"),
+            LayerNorm(),
+        ],
+        *[Concatenate([[Conv2D(2, 1)], []]), Dense(2)],
     ]
     table = [
         Concatenate([[Columns(0, 2), Embedding([3, 4], 5), Flatten()], [Columns(2), GaussianNoise()]]),
         *[Scale(), Dense(4), TanH(), Residual([Dense(4)]), Dense(2)],
     ]
-    X = np.concatenate([random.integers(0, 3, (9, 2)), real(9, 2)], axis=1)
+    X = np.concatenate([random.integers(0, 3, (5, 2)), real(5, 2)], axis=1)
     entries = scipy.sparse.random_array((13, 40), density=0.08, format="csr", rng=random)
     return {
-        "images": (images, real(9, 20), real(9, 2), {"batch_size": 5, "alpha": 0.1}),
-        "table": (table, X, real(9, 2), {"batch_size": 5}),
+        "images": (images, real(5, 12), real(5, 2), {"batch_size": 3, "alpha": 0.1, "max_iter": 1}),
+        "normalised": (normalised, real(5, 12), real(5, 2), {"batch_size": 3, "max_iter": 1}),
+        "table": (table, X, real(5, 2), {"batch_size": 3, "max_iter": 1}),
         "entries": ([Dense(3), GELU(), Dense(2)], entries, real(13, 2), {"batch_size": 7, "optimizer": "sgd"}),
     }
 

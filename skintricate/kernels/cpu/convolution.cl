@@ -122,18 +122,16 @@ typedef struct {
     bool is_one_tap;
 } WeightRows;
 
-static inline WeightRows weight_rows(const global Stage *stage, Window w, Left left, int i0) {
-    WeightRows rows;
+static inline void find_weight_rows(const global Stage *stage, Window w, Left left, int i0, WeightRows *rows) {
     for (int r = 0; r < ROWS; r++) {
         const int i = SMALLER(i0 + r, stage->inputs - 1), tap = i / stage->channels, c = i % stage->channels;
         const int panel = c / left.panel * left.panel;
-        rows.down[r] = tap / w.kernel_width * w.dilation_y - w.top;
-        rows.right[r] = tap % w.kernel_width * w.dilation_x - w.left;
-        rows.stride[r] = SMALLER(left.panel, left.padded - panel);
-        rows.place[r] = (size_t)panel * left.rows + (c - panel);
+        rows->down[r] = tap / w.kernel_width * w.dilation_y - w.top;
+        rows->right[r] = tap % w.kernel_width * w.dilation_x - w.left;
+        rows->stride[r] = SMALLER(left.panel, left.padded - panel);
+        rows->place[r] = (size_t)panel * left.rows + (c - panel);
     }
-    rows.is_one_tap = i0 / stage->channels == SMALLER(i0 + ROWS - 1, stage->inputs - 1) / stage->channels;
-    return rows;
+    rows->is_one_tap = i0 / stage->channels == SMALLER(i0 + ROWS - 1, stage->inputs - 1) / stage->channels;
 }
 
 /* The pixels of a row of windows at which a tap is inside, [begin, end). */
@@ -150,24 +148,22 @@ typedef struct {
     bool is_uniform;
 } WeightSum;
 
-static inline WeightSum weight_sum(const global Stage *stage, Window w, Left left, int tile_number) {
-    WeightSum s;
-    s.tile = weight_tile(stage, tile_number);
-    s.begin_x = s.begin_y = 0;
-    s.end_x = w.out_width;
-    s.end_y = w.out_height;
-    s.is_uniform = true;
-    if (s.tile.is_bias) return s;
-    s.rows = weight_rows(stage, w, left, s.tile.row);
+static inline void begin_weight_sum(const global Stage *stage, Window w, Left left, int tile_number, WeightSum *s) {
+    s->tile = weight_tile(stage, tile_number);
+    s->begin_x = s->begin_y = 0;
+    s->end_x = w.out_width;
+    s->end_y = w.out_height;
+    s->is_uniform = true;
+    if (s->tile.is_bias) return;
+    find_weight_rows(stage, w, left, s->tile.row, &s->rows);
     for (int r = 0; r < ROWS; r++) {
-        s.begin_x = LARGER(s.begin_x, first_inside(s.rows.right[r], w.stride_x));
-        s.end_x = SMALLER(s.end_x, end_inside(s.rows.right[r], w.stride_x, w.width, w.out_width));
-        s.begin_y = LARGER(s.begin_y, first_inside(s.rows.down[r], w.stride_y));
-        s.end_y = SMALLER(s.end_y, end_inside(s.rows.down[r], w.stride_y, w.height, w.out_height));
-        s.is_uniform &= s.rows.stride[r] == s.rows.stride[0];
+        s->begin_x = LARGER(s->begin_x, first_inside(s->rows.right[r], w.stride_x));
+        s->end_x = SMALLER(s->end_x, end_inside(s->rows.right[r], w.stride_x, w.width, w.out_width));
+        s->begin_y = LARGER(s->begin_y, first_inside(s->rows.down[r], w.stride_y));
+        s->end_y = SMALLER(s->end_y, end_inside(s->rows.down[r], w.stride_y, w.height, w.out_height));
+        s->is_uniform &= s->rows.stride[r] == s->rows.stride[0];
     }
-    s.end_x = LARGER(s.end_x, s.begin_x);
-    return s;
+    s->end_x = LARGER(s->end_x, s->begin_x);
 }
 
 /* Add what windows [begin, end) of row y of one sample give whose taps are partly outside. */
@@ -222,7 +218,7 @@ TILE_FUNCTION convolution_backward_weights_tile(const Step *step, const global S
     WeightSum sums[TILES_TOGETHER];
     real tiles[TILES_TOGETHER * ROWS * COLUMNS];
     for (int i = 0; i < TILES_TOGETHER * ROWS * COLUMNS; i++) tiles[i] = 0;
-    for (int t = 0; t < count; t++) sums[t] = weight_sum(stage, w, left, first + t);
+    for (int t = 0; t < count; t++) begin_weight_sum(stage, w, left, first + t, sums + t);
     for (int n = stage->rows_begin; n < end; n++) {
         const size_t sample = (stage->source < 0 ? x_row(step, n) : (size_t)n) * left.pixels;
         for (int t = 0; t < count && w.groups == 1; t++) {
