@@ -83,7 +83,7 @@ LAYERS = [
     *instances(layers),
     *[Dense(4), Dense(3, use_bias=False), Dense(3, l1=0.01, l2=0.1), Dropout(0.3), GaussianNoise(0.2)],
     *[Scale(), LayerNorm(), LayerNorm(0.1), BatchNorm(), BatchNorm(0.5, 0.1)],
-    *[EmbeddingBag(3), Flatten(), Reshape((-1,)), Columns(0), Columns(1, 3)],
+    *[EmbeddingBag(3), Flatten(), Reshape((-1,)), Columns(0), Columns(0, 2)],
     *[Residual([TanH()]), Residual([Scale(), Dropout(0.3)])],
     *[Concatenate([[Dense(3)], [TanH()]]), Concatenate([[Columns(0, 2), Dense(3), TanH()], [Columns(1)], []])],
 ]

@@ -7,7 +7,7 @@ import stat
 import numpy as np
 import pytest
 import safetensors.numpy
-from contracts import ACTIVATIONS, INITIALIZERS, LAYERS, OPTIMIZERS, assert_bitwise, problem
+from contracts import ACTIVATIONS, IMAGE_LAYERS, INITIALIZERS, LAYERS, OPTIMIZERS, assert_bitwise, problem
 
 from skintricate import Model
 from skintricate.exceptions import ModelFileError
@@ -81,7 +81,10 @@ def test_every_optimizer(optimizer, device, tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 3, 0.1, 1e-300, float("inf"), "text", [1, [2.5, None]], Dense(3, Constant(0.5)), *ACTIVATIONS],
+    [
+        *[None, True, 3, 0.1, 1e-300, float("inf"), "text", [1, [2.5, None]], Dense(3, Constant(0.5))],
+        *[*ACTIVATIONS, *IMAGE_LAYERS],
+    ],
     ids=repr,
 )
 def test_values_through_json(value):

@@ -9,7 +9,7 @@ static inline int chosen_row(STEP step, STAGE stage, int n, int f) {
                               ? row_of_x(step, n, stage->pixels)[f]
                               : step->workspace[stage->source
                                                 + panel_index(n, f, step->run->batch_size, stage->pixels)];
-    return number >= 0 && number < constant_of(step, stage, 2 * f)
+    return number >= 0 && number < constant_of(step, stage, 2 * f) && number == floor(number)
                ? (int)number + (int)constant_of(step, stage, 2 * f + 1) : -1;
 }
 

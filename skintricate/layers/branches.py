@@ -79,7 +79,10 @@ class Concatenate(Layer):
     def output_shape(self, input_shape):
         shapes = [shapes_through(branch, input_shape)[-1] for branch in self.branches]
         if len({shape[:-1] for shape in shapes}) > 1:
-            raise ShapeError(f"its branches make the shapes {shapes}; all but the last number must be the same.")
+            raise ShapeError(
+                f"its branches make the shapes {shapes}, which differ in more than their last numbers; use padding or "
+                "Flatten()."
+            )
         return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
 
     def forward(self, lowering, x):
@@ -104,17 +107,26 @@ class Concatenate(Layer):
 
 
 def check_branches(layer, name, branches):
-    """Raise unless these are sequences of layers, each of which is there once."""
+    """Raise unless these are sequences of layers, each of which is there once, at whatever depth."""
     kind = type(layer).__name__
     if isinstance(branches, str) or not hasattr(branches, "__iter__") or not len(branches):
         raise TypeError(f"{kind}: {name} must be a sequence that is not empty, got {branches!r}.")
-    seen = set()
     for branch in branches:
         if isinstance(branch, str | Layer) or not hasattr(branch, "__iter__"):
             raise TypeError(f"{kind}: {name} must hold lists of layers, got {branch!r}.")
         for item in branch:
             if not isinstance(item, Layer):
                 raise TypeError(f"{kind}: {name} must hold layers such as Dense(8) or ReLU(), got {item!r}.")
-            if id(item) in seen:
-                raise ValueError(f"{kind}: {item!r} is in {name} twice; make an object for each place.")
-            seen.add(id(item))
+    seen = set()
+    for item in _all_layers(branches):
+        if id(item) in seen:
+            raise ValueError(f"{kind}: {item!r} is in {name} twice; make an object for each place.")
+        seen.add(id(item))
+
+
+def _all_layers(branches):
+    """Yield every layer of some branches, those inside of layers included."""
+    for branch in branches:
+        for layer in branch:
+            yield layer
+            yield from _all_layers(layer.branches)

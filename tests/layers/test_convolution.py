@@ -142,7 +142,7 @@ def test_first_values_have_the_scale_of_what_a_filter_sees():
 
 
 def test_it_learns_where_a_pattern_is(device):
-    """Four patterns anywhere in an image, which a dense layer of as many weights does not learn to tell apart."""
+    """Three patterns, each anywhere in an image."""
     generator = np.random.default_rng(0)
     patterns, codes = generator.normal(0, 2, (3, 3, 3)), generator.integers(0, 3, 200)
     images = generator.normal(0, 0.3, (200, 8, 8))

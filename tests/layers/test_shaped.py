@@ -225,13 +225,6 @@ def test_training_goes_on_after_a_round_trip(name, way, device, tmp_path):
     assert_bitwise(model.state.weights, whole.state.weights)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_loaded_model_has_the_same_layers(name, device, tmp_path):
-    model, *_ = trained(name, device, max_iter=1)
-    model.save(tmp_path / "model")
-    assert Model.load(tmp_path / "model").layers == model.layers
-
-
 def test_activations_are_those_of_the_tables():
     """What the reference does not know as a layer it takes for an activation."""
     named = {name for name in layers.__all__ if issubclass(getattr(layers, name), Layer)} - ABSTRACT

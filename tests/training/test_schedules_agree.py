@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts import SEED, assert_bitwise, assert_close, flat, initial_weights, problem
+from contracts import (
+    EMBEDDED,
+    SEED,
+    SHAPED,
+    assert_bitwise,
+    assert_close,
+    flat,
+    initial_weights,
+    problem,
+    shaped_problem,
+)
 from reference import Descent, Network, train
 
 from skintricate import Model
@@ -73,9 +83,9 @@ def skip_where_there_is_one_schedule(device, dtype):
         pytest.skip("These schedules are those of CPUs.")
 
 
-def trained(network, loss, device, dtype, clip_norm, weighted):
+def trained(network, loss, device, dtype, clip_norm, weighted, data=None):
     """Return all that training tells."""
-    X, Y = problem(loss, 53, 6)
+    X, Y = data or problem(loss, 53, 6)
     model = Model(network, device=device, dtype=dtype, random_state=3)
     weight = np.random.default_rng(0).random(53) if weighted else None
     options = {"batch_size": 12, "max_iter": 3, "alpha": 0.1, "sample_weight": weight}
@@ -101,6 +111,20 @@ def test_all_schedules(network, loss, dtype, clip_norm, weighted, float64, monke
     *fused, unfused = plans
     assert all(plan == fused[0] and plan.count("rows") == 1 for plan in fused)
     assert "rows" not in unfused
+
+
+@pytest.mark.parametrize("name", [*SHAPED, *EMBEDDED])
+@pytest.mark.parametrize(("dtype", "clip_norm"), [("float32", None), ("float64", 0.5)])
+def test_every_shape(name, dtype, clip_norm, float64, monkeypatch):
+    skip_where_there_is_one_schedule(float64, dtype)
+    network, *data = shaped_problem(name, 53)
+    results = []
+    for schedule in SCHEDULES:
+        with monkeypatch.context() as patch:
+            choose(schedule, patch)
+            results.append(trained(network, MeanSquared(), float64, dtype, clip_norm, clip_norm is not None, data))
+    for result in results[1:]:
+        assert_bitwise(results[0], result)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

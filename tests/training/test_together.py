@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse
-from contracts import LOSSES, OPTIMIZERS, assert_bitwise, problem
+from contracts import EMBEDDED, LOSSES, OPTIMIZERS, SHAPED, assert_bitwise, problem, shaped_problem
 
 from skintricate.backend import list_devices, open_device
 from skintricate.exceptions import DivergenceError
@@ -146,6 +146,52 @@ def test_every_optimizer(device):
         plain = [request(device, optimizer=optimizer) for optimizer in OPTIMIZERS]
         return [*plain, *(request(device, optimizer=type(o)(clip_norm=0.1)) for o in OPTIMIZERS)]
 
+    check(make)
+
+
+def shaped_request(device, name, seed=0, **options):
+    """Return what asks for the training of a network of layers with shapes of their own."""
+    network, x, y = shaped_problem(name, 23)
+    options = FitOptions(MeanSquared(), Adam(0.01), **{"max_iter": 3, "batch_size": 10, **options})
+    state = NetworkState.initial(network, infer_shapes(network, x.shape[1]), seed, "float32")
+    data = Data(x.astype(np.float32), y.astype(np.float32))
+    return FitRequest(open_device(device), "float32", network, state, data, options)
+
+
+@pytest.mark.parametrize("name", [*SHAPED, *EMBEDDED])
+def test_every_shape(name, device):
+    """Two of a kind, of other batches; then what both predict, together and by themselves."""
+    trainers, _ = check(lambda: [shaped_request(device, name, k, batch_size=10 - 3 * k, alpha=k) for k in range(2)])
+    assert len(trainers) == 2
+    requests = []
+    for k in range(2):
+        r = shaped_request(device, name, k)
+        requests.append(PredictRequest(r.device, r.dtype, r.network, r.state, r.data.X))
+    for r, outputs in zip(requests, Together().predict(requests)):
+        agree([outputs], [Forward(r.device, r.dtype, r.network, r.X.shape[1], r.state).predict(r.X)], r.device)
+
+
+def test_all_shapes_at_once(device):
+    check(lambda: [shaped_request(device, name, k, max_iter=1 + k % 3) for k, name in enumerate([*SHAPED, *EMBEDDED])])
+
+
+@pytest.mark.filterwarnings("ignore:Training halted:skintricate.exceptions.HaltingWarning")
+def test_statistics_of_the_best_epoch(device):
+    """Early stopping restores those of a batch norm with the weights."""
+
+    def make():
+        requests = []
+        for k in range(3):
+            options = {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 60}
+            r = shaped_request(device, "batch normalisation", k, **options)
+            _, x, y = shaped_problem("batch normalisation", 9, seed=1)
+            held = Data(x.astype(np.float32), y.astype(np.float32))
+            r.options.validation = Validation(held, None, is_accuracy=False)
+            requests.append(r)
+        return requests
+
+    if not open_device(device).has_fence:
+        pytest.skip("On this device the host decides.")
     check(make)
 
 
