@@ -423,6 +423,8 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """Return a new model, or a copy of the fitted one with its weights and optimizer state."""
         if not goes_on:
             return Model(network, device=self.device, dtype=self.dtype, random_state=seed, precision=self.precision)
+        if image_shape(self.model_.layers) is not None and network == self.model_.layers[1:]:
+            network = self.model_.layers  # rows, where images came before
         if network != self.model_.layers or self.dtype != self.model_.dtype:
             raise ValueError(
                 "layers, activation, loss and dtype must stay as they were to go on training "

@@ -109,10 +109,10 @@ class Concatenate(Layer):
 def check_branches(layer, name, branches):
     """Raise unless these are sequences of layers, each of which is there once, at whatever depth."""
     kind = type(layer).__name__
-    if isinstance(branches, str) or not hasattr(branches, "__iter__") or not len(branches):
-        raise TypeError(f"{kind}: {name} must be a sequence that is not empty, got {branches!r}.")
+    if not isinstance(branches, list | tuple) or not branches:
+        raise TypeError(f"{kind}: {name} must be a list that is not empty, got {branches!r}.")
     for branch in branches:
-        if isinstance(branch, str | Layer) or not hasattr(branch, "__iter__"):
+        if not isinstance(branch, list | tuple):
             raise TypeError(f"{kind}: {name} must hold lists of layers, got {branch!r}.")
         for item in branch:
             if not isinstance(item, Layer):

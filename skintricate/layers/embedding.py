@@ -40,6 +40,10 @@ class Embedding(Layer):
             check_number(self, "vocabulary_size", number, 1, 2**24, integer=True)
         if isinstance(vocabulary_size, list | tuple) and not vocabulary_size:
             raise ValueError("Embedding: vocabulary_size must have a number for each column, got an empty sequence.")
+        if isinstance(vocabulary_size, list | tuple) and sum(vocabulary_size) > 2**24:
+            raise ValueError(
+                f"Embedding: vocabulary_size must have a sum of at most {2**24}, got {sum(vocabulary_size)}."
+            )
         check_number(self, "dimension", dimension, 1, integer=True)
         if initializer is not None and not isinstance(initializer, Initializer):
             raise TypeError(f"Embedding: initializer must be an Initializer or None, got {initializer!r}.")

@@ -1,5 +1,6 @@
 """Training data: rows of X, targets and weights, dense or sparse, in host memory."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +55,9 @@ class Data:
 
 def as_rows(X):
     """Return X with a row for each sample, and the shape of one where it is an image or a sequence, else None."""
-    if not isinstance(X, np.ndarray) or X.ndim < 3 or X.size == 0:
+    if not isinstance(X, np.ndarray) or X.ndim < 3:
         return X, None
-    return X.reshape(len(X), -1), X.shape[1:]
+    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
 
 
 def dense_rows(X, index, dtype, n_columns):

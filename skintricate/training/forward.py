@@ -124,6 +124,8 @@ class Forward:
         if key not in self._passes:
             cls = _SecondPass if is_second else _Pass
             is_sparse = most_entries is not None
+            if is_sparse:  # sizes come and go with the data
+                self._passes = {k: one for k, one in self._passes.items() if k[2] in (None, most_entries)}
             plan = self._lower(capacity, fused, is_sparse)
             self._passes[key] = cls(self.device, self._program(is_sparse), plan, self, most_entries)
         return self._passes[key]

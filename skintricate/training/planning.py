@@ -9,7 +9,7 @@ from skintricate.training import resident
 from skintricate.training.lowering import Lowering
 from skintricate.training.network import walk
 from skintricate.training.on_device import ResidentTrainer
-from skintricate.training.sparse import Entries, stays_sparse
+from skintricate.training.sparse import Entries, n_entries_of, stays_sparse
 from skintricate.training.streamed import StreamedTrainer
 from skintricate.training.vocabulary import program_for
 
@@ -77,7 +77,10 @@ def _steps_that_fit(budget, plan, data, tile, validation, options, dtype, is_spa
     """Return for how many steps the data, and what is kept of each step, fit on the device, at least one."""
     size, batch_size, x_columns = dtype.itemsize, plan.batch_size, tile.x_columns(data.n_features)
     if is_sparse:  # an entry is a number and its column, of four bytes
-        x_columns = math.ceil(data.X.nnz / len(data) * (1 + 4 / size)) + 1
+        n_entries, n_rows = n_entries_of([data.X] if validation is None else [data.X, validation.data.X])
+        x_columns = math.ceil(n_entries / n_rows * (1 + 4 / size)) + 1
+        if n_entries + 3 * n_rows >= 2**31:
+            raise DeviceMemoryError(f"X has {n_entries} entries, more than the kernels can count.")
     columns = max(x_columns, data.Y.shape[1])
     n_validation = 0 if validation is None else len(validation.data)
     batch_bytes = batch_size * data.bytes_per_row(dtype, x_columns)

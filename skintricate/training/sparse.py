@@ -14,6 +14,12 @@ def stays_sparse(network, X):
     return X.nnz <= MOST_DENSITY * X.shape[0] * X.shape[1]
 
 
+def n_entries_of(matrices):
+    """Return the entries of some matrices, dense or sparse, and their rows."""
+    counts = (X.nnz if scipy.sparse.issparse(X) else np.count_nonzero(X) for X in matrices)
+    return sum(map(int, counts)), sum(X.shape[0] for X in matrices)
+
+
 class Entries:
     """The entries of the rows of matrices, row after row, with their columns in order.
 
@@ -22,12 +28,23 @@ class Entries:
     matrices : sequence of {ndarray, sparse matrix} of shape (N, I)
         One after another.
     dtype : dtype
+
+    Raises
+    ------
+    ValueError
+        If a matrix names columns that it does not have.
     """
 
     def __init__(self, matrices, dtype):
         rows = [_in_order(scipy.sparse.csr_array(X)) for X in matrices]
         X = rows[0] if len(rows) == 1 else _in_order(scipy.sparse.vstack(rows, format="csr"))
-        self.values = np.ascontiguousarray(X.data, dtype)
+        if X.indices.size and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
+            raise ValueError(
+                f"A sparse X of {X.shape[1]} columns has entries in columns {X.indices.min()} to {X.indices.max()}; "
+                "make it with scipy.sparse's constructors, or look at it with X.check_format()."
+            )
+        # A buffer holds a number at least.
+        self.values = np.ascontiguousarray(X.data if X.data.size else [0.0], dtype)
         self._starts, self._columns = X.indptr.astype(np.int32), X.indices.astype(np.int32)
 
     @property

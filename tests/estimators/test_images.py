@@ -44,7 +44,8 @@ def test_validation_images_and_going_on(device):
     chunks = new(device=device)
     for part in (slice(0, 300), slice(300, 600)):
         chunks.partial_fit(IMAGES[part], Y[part], classes=np.unique(Y))
-    assert chunks.n_iter_ == 2
+    chunks.partial_fit(ROWS, Y)
+    assert chunks.n_iter_ == 3
     with pytest.raises(ValueError, match=r"X_val has samples of shape \(4, 16, 1\)"):
         clone(classifier).fit(IMAGES, Y, X_val=IMAGES.reshape(-1, 4, 16, 1), y_val=Y)
 

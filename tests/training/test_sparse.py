@@ -95,3 +95,28 @@ def test_density_that_stays_sparse():
     assert sparse.stays_sparse([EmbeddingBag(3)], X)
     assert not sparse.stays_sparse([ReLU()], X)
     assert not sparse.stays_sparse([Dense(3)], X.toarray())
+
+
+def test_no_entries_at_all(device):
+    empty, y = scipy.sparse.csr_array((40, 30)), np.arange(40) % 2
+    classifier = IntricateClassifier((3,), max_iter=2, device=device, random_state=0, n_iter_no_change=None)
+    assert classifier.fit(empty, y).predict(empty).shape == (40,)
+
+
+def test_columns_that_are_not_there(device):
+    model = Model([Dense(3), SoftMax()], device=device, random_state=0)
+    model.fit(X, Y, loss="categorical_cross_entropy", max_iter=1)
+    for column in (-5, 301, 100_000):
+        wrong = X.copy()
+        wrong.indices[0] = column
+        with pytest.raises(ValueError, match="301 columns"):
+            model.predict(wrong)
+
+
+def test_dense_validation_rows_count_in_the_budget(device, lowered, monkeypatch):
+    monkeypatch.setenv("SKINTRICATE_MEMORY_LIMIT", "2MiB")
+    few = scipy.sparse.random_array((50, 2000), density=0.001, format="csr", rng=RANDOM)
+    options = {"early_stopping": True, "max_iter": 2, "n_iter_no_change": None, "device": device, "random_state": 0}
+    y, y_val = np.arange(50) % 2, np.arange(500) % 2
+    classifier = IntricateClassifier((4,), **options).fit(few, y, X_val=RANDOM.normal(size=(500, 2000)), y_val=y_val)
+    assert len(classifier.validation_scores_) == 2
