@@ -86,7 +86,9 @@ class Concatenate(Layer):
         return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
 
     def forward(self, lowering, x):
-        branches = [lowering.forward(branch, x) for branch in self.branches]
+        # An X of images is no matrix that columns could be copied from.
+        source = lowering.in_workspace(x) if x.pixels > 1 else x
+        branches = [lowering.forward(branch, source) for branch in self.branches]
         is_trainable = any(end.trainable for _, end in branches)
         y = lowering.tensor(self.output_shape(x.shape), None, trainable=is_trainable, inner=tuple(branches))
         first = 0

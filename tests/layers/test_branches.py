@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from contracts import assert_bitwise, assert_close, check_step, gradient_step, random_weights
+from contracts import assert_bitwise, assert_close, check_step, gradient_step, model_with, random_weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ from skintricate.layers import (
     Flatten,
     GaussianNoise,
     GlobalAvgPool2D,
+    Identity,
     LayerNorm,
     MaxPool2D,
     ReLU,
@@ -155,3 +156,15 @@ def test_a_branch_alone_is_the_layers_themselves(float64):
     weights = random_weights(networks[0], 5)
     steps = [gradient_step(network, weights, *data, MeanSquared(), float64)[1] for network in networks]
     assert_bitwise(*steps)
+
+
+def test_images_of_x_in_shuffled_batches(float64):
+    """A copy of X takes the rows of the batch, as a layer before it does."""
+    X, Y = random_data(30, 16, 2)
+    images = [Reshape((4, 4, 1)), Concatenate([[], [Conv2D(2, 1)]]), Dense(2)]
+    weights = []
+    for network in (images, [images[0], Identity(), *images[1:]]):
+        model = model_with(network, random_weights(images, 16), float64, n_features=16)
+        model.fit(X, Y, batch_size=7, max_iter=2, optimizer="sgd")
+        weights.append(model.state.weights)
+    assert_close(*weights, 1e-12)
