@@ -96,7 +96,7 @@ typedef struct {
     int activation_constants;
     int rows_begin;     /* rows of the batch that a gradient of weights sums over */
     int rows_end;
-    int parts;          /* how many such sums are added up, from `source`, and from one to the next */
+    int parts;          /* how many such sums there are, from `source` or `target`, and from one to the next */
     int part_stride;
     int losses;         /* column of the partial losses that this stage writes first, or -1 */
     int id;             /* distinguishes random streams */

@@ -92,15 +92,35 @@ static inline real convolved_back(STEP step, STAGE stage, Window w, int n, int y
     return sum;
 }
 
-/* Vector j of row i of the weights' gradient: the sum over every slices-th window of the stage's rows from `slice`. */
-static inline real convolved_weights(STEP step, STAGE stage, Window w, int i, int j, int slice, int slices) {
-    const int outputs = stage->outputs, channels = stage->channels, end = SMALLER(stage->rows_end, step->rows);
+/* A tile of the weights' gradient sums over one part of the batch's rows, [begin, end); the parts' tiles follow one
+ * another. Whole blocks are shared out, as `resident.cl` shares them out to queues. */
+typedef struct {
+    int tile, begin, end;
+    global scalar *sums;
+} BatchPart;
+
+static inline BatchPart part_of_batch(STEP step, STAGE stage, int tile) {
+    const int tiles = stage->tiles / stage->parts, part = tile / tiles, block_rows = step->run->block_rows;
+    const int blocks = (step->run->batch_size + block_rows - 1) / block_rows;
+    const int share = (blocks + stage->parts - 1) / stage->parts * block_rows;
+    BatchPart p;
+    p.tile = tile % tiles;
+    p.begin = part * share;
+    p.end = SMALLER(p.begin + share, step->rows);
+    p.sums = step->workspace + stage->target + (size_t)part * stage->part_stride;
+    return p;
+}
+
+/* Vector j of row i of the weights' gradient: the sum over every slices-th window of rows [begin, end) from `slice`. */
+static inline real convolved_weights(STEP step, STAGE stage, Window w, int begin, int end, int i, int j, int slice,
+                                     int slices) {
+    const int outputs = stage->outputs, channels = stage->channels;
     const int windows = w.out_height * w.out_width, tap = i / channels;
     const Column dz = column_of(step, stage->gradient, j, outputs, windows);
     const int down = tap / w.kernel_width * w.dilation_y - w.top;
     const int right = tap % w.kernel_width * w.dilation_x - w.left;
     real sum = 0;
-    for (int n = stage->rows_begin; n < end; n++)
+    for (int n = begin; n < end; n++)
         for (int p = slice; p < windows; p += slices) {
             const real gradient = load_row_of(dz, n * windows + p);
             if (i == stage->inputs) {

@@ -124,7 +124,7 @@ class Tile:
         """Say whether a product is worth a launch of its own; none is on a CPU."""
         return False
 
-    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, pixels=1, window=None, **_):
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, pixels=1, window=None, parts=1, **_):
         """Return how a stage is cut, as fields of it; the network has so many weights."""
         panels = -(-self.layout.padded(outputs) // self.layout.panel)
         row_tiles = -(-batch_size // self.rows)
@@ -137,7 +137,7 @@ class Tile:
         if kernel in ROW_STAGES:
             return {"tiles": row_tiles}
         if kernel == "convolution_backward_weights":
-            return {"tiles": -(-(-(-inputs // self.rows) + bias) * panels // TILES_TOGETHER)}
+            return {"tiles": parts * -(-(-(-inputs // self.rows) + bias) * panels // TILES_TOGETHER)}
         if kernel in COLUMN_STAGES:
             return {"tiles": self.layout.padded(outputs) // self.width}
         if kernel in TABLE_STAGES:
@@ -278,10 +278,10 @@ class GroupTile:
         """Say whether a product of these sizes is worth several groups."""
         return inputs * outputs > self.narrow_weights and min(inputs, outputs) > self.narrow_columns
 
-    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, **_):
+    def cut(self, kernel, batch_size, n_weights, outputs=1, inputs=1, bias=0, parts=1, **_):
         """Return how a stage is cut, as fields of it; the network has so many weights."""
         if kernel == "convolution_backward_weights":
-            return self._vectors_of_a_group((inputs + bias) * self.layout.padded(outputs) // self.width)
+            return self._vectors_of_a_group((inputs + bias) * self.layout.padded(outputs) // self.width, parts)
         if kernel in COLUMN_STAGES:
             return {"tiles": -(-self.layout.padded(outputs) // self.width // self.local_size)}
         if kernel in TABLE_STAGES:
@@ -306,10 +306,10 @@ class GroupTile:
             return {"tiles": 1}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
 
-    def _vectors_of_a_group(self, vectors):
-        """Return how a group takes some of these vectors, each of which is a sum that several work-items share."""
+    def _vectors_of_a_group(self, vectors, parts):
+        """Return how a group takes some vectors of a part, each of which is a sum that several work-items share."""
         log_lanes = min((vectors - 1).bit_length(), (self.local_size - 1).bit_length())
-        return {"tiles": -(-vectors // 2**log_lanes), "log_lanes": log_lanes}
+        return {"tiles": parts * -(-vectors // 2**log_lanes), "log_lanes": log_lanes}
 
     def _shares(self, kernel, inputs, outputs):
         """Return how the work-items share a block of rows, as logarithms: lanes of a row, slices of its sums."""

@@ -57,7 +57,7 @@ class WeightUpdates:
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1
         stages = self._stages(norms)
         sums = [stage for update, stage in zip(self._wanted, stages) for stage in self._sums(update, stage)]
-        sums.sort(key=lambda stage: stage["rows_begin"])  # what has the same rows together, for one core
+        sums.sort(key=lambda stage: stage.get("rows_begin", 0))  # what has the same rows together, for one core
         for kernel in ("dense_backward_weights", "convolution_backward_weights"):
             lowering.launch_many(kernel, [stage for stage in sums if _product(stage) == kernel])
         of_kernel = {"dense_backward_weights": [], "dense_add_parts": []}
@@ -127,6 +127,8 @@ class WeightUpdates:
         if update.has_sums or _kernel(update) == "dense_backward_weights":
             return []
         lowering, parts, stages = self._lowering, update.parts, []
+        if update.fields.get("window") is not None:  # its tiles are those of all parts
+            return [{**added, **update.fields, "target": added["source"], "losses": -1}]
         for part in range(parts):
             begin, end = (lowering.rows_before(k, parts) for k in (part, part + 1))
             place = {"target": added["source"] + part * added["part_stride"], "rows_begin": begin, "rows_end": end}

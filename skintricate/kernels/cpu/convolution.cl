@@ -211,15 +211,16 @@ static inline void add_sample(const WeightSum *s, Window w, Left left, size_t sa
 TILE_FUNCTION convolution_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
     const Window w = window_of(step, stage);
     const Left left = left_of(step, stage->source, stage->channels, w.height * w.width);
-    const int windows = w.out_height * w.out_width, end = SMALLER(stage->rows_end, step->rows);
+    const BatchPart part = part_of_batch(step, stage, tile_number);
+    const int windows = w.out_height * w.out_width;
     const int panels = (stage->outputs + PANEL - 1) / PANEL;
     const int all = ((stage->inputs + ROWS - 1) / ROWS + stage->bias) * panels;
-    const int first = tile_number * TILES_TOGETHER, count = SMALLER(TILES_TOGETHER, all - first);
+    const int first = part.tile * TILES_TOGETHER, count = SMALLER(TILES_TOGETHER, all - first);
     WeightSum sums[TILES_TOGETHER];
     real tiles[TILES_TOGETHER * ROWS * COLUMNS];
     for (int i = 0; i < TILES_TOGETHER * ROWS * COLUMNS; i++) tiles[i] = 0;
     for (int t = 0; t < count; t++) begin_weight_sum(stage, w, left, first + t, sums + t);
-    for (int n = stage->rows_begin; n < end; n++) {
+    for (int n = part.begin; n < part.end; n++) {
         const size_t sample = (stage->source < 0 ? x_row(step, n) : (size_t)n) * left.pixels;
         for (int t = 0; t < count && w.groups == 1; t++) {
             const WeightTile *tile = &sums[t].tile;
@@ -232,7 +233,8 @@ TILE_FUNCTION convolution_backward_weights_tile(const Step *step, const global S
         const WeightTile tile = sums[t].tile;
         real *values = tiles + t * ROWS * COLUMNS;
         for (int i = 0; i < tile.rows * tile.vectors && w.groups > 1; i++)
-            values[i] = convolved_weights(step, stage, w, tile.row + i / tile.vectors, tile.o0 / WIDTH + i % tile.vectors, 0, 1);
-        store_tile(values, tile.rows * tile.vectors, step->workspace + stage->target + tile.at);
+            values[i] = convolved_weights(step, stage, w, part.begin, part.end, tile.row + i / tile.vectors,
+                                          tile.o0 / WIDTH + i % tile.vectors, 0, 1);
+        store_tile(values, tile.rows * tile.vectors, part.sums + tile.at);
     }
 }

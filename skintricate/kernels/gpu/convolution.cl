@@ -20,11 +20,12 @@ FUNCTION void convolution_backward_input_rows(ROW_ARGUMENTS) {
 /* 2^log_lanes vectors of the gradient of W by a group, whose items share the windows of each. */
 FUNCTION void convolution_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
     const Window w = window_of(step, stage);
+    const BatchPart part = part_of_batch(step, stage, tile);
     const int lanes = 1 << stage->log_lanes, slices = ITEMS / lanes, vectors = vectors_of(stage->outputs);
-    const int v = tile * lanes + ITEM % lanes, i = v / vectors, j = v % vectors, slice = ITEM / lanes;
+    const int v = part.tile * lanes + ITEM % lanes, i = v / vectors, j = v % vectors, slice = ITEM / lanes;
     const bool inside = i < stage->inputs + stage->bias;
     real sum = 0;
-    if (inside) sum = convolved_weights(step, stage, w, i, j, slice, slices);
+    if (inside) sum = convolved_weights(step, stage, w, part.begin, part.end, i, j, slice, slices);
     sum = sum_slices(sum, lanes, slices, scratch);
-    if (inside && slice == 0) store(sum, step->workspace + stage->target + (size_t)v * WIDTH);
+    if (inside && slice == 0) store(sum, part.sums + (size_t)v * WIDTH);
 }
