@@ -28,7 +28,7 @@ static inline scalar channel_of(Pixel pixel, int c) {
     return pixel.is_x ? pixel.values[c] : pixel.values[panel_index(pixel.row, c, pixel.rows, pixel.columns)];
 }
 
-/* Numbers of groups: so many of these channels, or outputs, has each; how they belong to the lanes of vector j. */
+/* So many of these channels, or outputs, has each group. */
 static inline int in_group(int columns, Window w) { return columns / w.groups; }
 
 /* Of the channels that the outputs of vector j see, the k-th of each. */

@@ -1,5 +1,5 @@
-/* The stages of rows that a program has only where a network asks for their source. */
-#define OPTIONAL_ROWS
+/* The stages that a program has only where a network asks for their source. */
+#define OPTIONAL
 
 FUNCTION void optional_rows(ROW_ARGUMENTS) {
     switch (stage->kind) {
@@ -30,4 +30,21 @@ FUNCTION void optional_rows(ROW_ARGUMENTS) {
     case EMBEDDING_FORWARD: embedding_forward_rows(step, stage, block, n0, count, scratch); break;
 #endif
     }
+}
+
+/* A tile of a stage that is not one of rows; says whether the stage is one. */
+static inline bool optional_tile(STEP step, STAGE stage, int tile) {
+    switch (stage->kind) {
+#ifdef NORMALIZATION
+    case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); return true;
+    case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); return true;
+#endif
+#ifdef SPARSE
+    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights(step, stage, tile); return true;
+#endif
+#ifdef EMBEDDING
+    case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); return true;
+#endif
+    }
+    return false;
 }

@@ -27,20 +27,8 @@ class Scale(Layer):
         return y
 
     def backward(self, lowering, x, y, gradient):
-        weights, (source,) = lowering.weights(self), y.inner
-        target, sums = lowering.allocate(x.shape) if x.trainable else -1, lowering.sums(weights)
-        lowering.launch(
-            "scale_backward",
-            outputs=y.columns,
-            pixels=y.pixels,
-            value=source.offset,
-            gradient=gradient,
-            target=target,
-            weights=weights.offset,
-            **sums,
-        )
-        lowering.update_from_sums(weights, sums["sums"], lowering.plan.blocks)
-        return lowering.through_activation(x, target, is_own=True) if x.trainable else None
+        (source,) = y.inner
+        return way_back(self, "scale_backward", lowering, x, y, gradient, value=source.offset)
 
 
 class LayerNorm(Layer):
@@ -82,22 +70,9 @@ class LayerNorm(Layer):
         return y
 
     def backward(self, lowering, x, y, gradient):
-        weights, (source, statistics) = lowering.weights(self), y.inner
-        target, sums = lowering.allocate(x.shape) if x.trainable else -1, lowering.sums(weights)
-        lowering.launch(
-            "layer_norm_backward",
-            outputs=y.columns,
-            pixels=y.pixels,
-            value=source.offset,
-            saved=statistics,
-            gradient=gradient,
-            target=target,
-            bias=1,
-            weights=weights.offset,
-            **sums,
-        )
-        lowering.update_from_sums(weights, sums["sums"], lowering.plan.blocks)
-        return lowering.through_activation(x, target, is_own=True) if x.trainable else None
+        source, statistics = y.inner
+        fields = {"value": source.offset, "saved": statistics, "bias": 1}
+        return way_back(self, "layer_norm_backward", lowering, x, y, gradient, **fields)
 
 
 class BatchNorm(Layer):
@@ -174,3 +149,21 @@ class BatchNorm(Layer):
         target = lowering.allocate(x.shape)
         lowering.launch("batch_norm_backward", **shared, sums=totals, target=target)
         return lowering.through_activation(x, target, is_own=True)
+
+
+def way_back(layer, kernel, lowering, x, y, gradient, **fields):
+    """Emit a way back in which each block sums its rows for the gradient of the weights; return that of x, or None."""
+    weights = lowering.weights(layer)
+    target, sums = lowering.allocate(x.shape) if x.trainable else -1, lowering.sums(weights)
+    lowering.launch(
+        kernel,
+        outputs=y.columns,
+        pixels=y.pixels,
+        gradient=gradient,
+        target=target,
+        weights=weights.offset,
+        **fields,
+        **sums,
+    )
+    lowering.update_from_sums(weights, sums["sums"], lowering.plan.blocks)
+    return lowering.through_activation(x, target, is_own=True) if x.trainable else None

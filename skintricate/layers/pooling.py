@@ -5,7 +5,7 @@ from skintricate.layers.window import axis_of, check_numbers, check_padding, ima
 
 
 class Pooling(Layer):
-    """Base class: a subclass names its kernels.
+    """Base class: a subclass names its kernels, and says where its windows lie.
 
     Attributes
     ----------
@@ -56,6 +56,25 @@ class Pooling(Layer):
         # Where windows leave gaps, nobody writes zeros there again.
         return target if is_fused else lowering.through_activation(x, target, is_own=not apart or _cover(window))
 
+
+class WindowPooling(Pooling):
+    """Base class of pooling by windows of a size; a subclass names its kernels."""
+
+    def __init__(self, pool_size=2, stride=None, padding="valid"):
+        check_numbers(self, "pool_size", pool_size, 1)
+        if stride is not None:
+            check_numbers(self, "stride", stride, 1)
+        check_padding(self, padding)
+        if not isinstance(padding, str):
+            pairs = zip(pair_of(padding, self._axes), pair_of(pool_size, self._axes))
+            if any(before >= size for before, size in pairs):
+                raise ValueError(
+                    f"{type(self).__name__}: padding must be less than pool_size={pool_size}, got {padding!r}."
+                )
+        self.pool_size = pool_size
+        self.stride = stride
+        self.padding = padding
+
     def _window(self, input_shape):
         """Return how the windows lie in an image of this shape, or raise ``ShapeError``."""
         height, width, _ = image_of(input_shape)
@@ -68,7 +87,7 @@ class Pooling(Layer):
         )
 
 
-class MaxPool2D(Pooling):
+class MaxPool2D(WindowPooling):
     """The largest value of every window, channel by channel; of equals the first has the gradient.
 
     Parameters
@@ -89,14 +108,8 @@ class MaxPool2D(Pooling):
 
     kernel = "max_pool"
 
-    def __init__(self, pool_size=2, stride=None, padding="valid"):
-        check_pooling(self, pool_size, stride, padding)
-        self.pool_size = pool_size
-        self.stride = stride
-        self.padding = padding
 
-
-class AvgPool2D(Pooling):
+class AvgPool2D(WindowPooling):
     """The mean of every window, channel by channel.
 
     Parameters
@@ -116,12 +129,6 @@ class AvgPool2D(Pooling):
     """
 
     kernel = "average_pool"
-
-    def __init__(self, pool_size=2, stride=None, padding="valid"):
-        check_pooling(self, pool_size, stride, padding)
-        self.pool_size = pool_size
-        self.stride = stride
-        self.padding = padding
 
 
 class GlobalAvgPool2D(Pooling):
@@ -144,20 +151,6 @@ class GlobalAvgPool2D(Pooling):
         """Return the only window."""
         height, width, _ = image_of(input_shape)
         return axis_of(("height", height, height, 1, 0, 1), ("width", width, width, 1, 0, 1))
-
-
-def check_pooling(layer, pool_size, stride, padding):
-    """Raise for a parameter of the wrong kind, and for windows that may lie outside the image."""
-    check_numbers(layer, "pool_size", pool_size, 1)
-    if stride is not None:
-        check_numbers(layer, "stride", stride, 1)
-    check_padding(layer, padding)
-    if not isinstance(padding, str):
-        axes = ("height", "width")
-        if any(before >= size for before, size in zip(pair_of(padding, axes), pair_of(pool_size, axes))):
-            raise ValueError(
-                f"{type(layer).__name__}: padding must be less than pool_size={pool_size}, got {padding!r}."
-            )
 
 
 def _are_apart(window):

@@ -14,7 +14,7 @@ from skintricate.exceptions import DeviceMemoryError
 from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, CONVOLUTIONS, PRODUCTS, ROW_STAGES, STAGE_KINDS, SUMS
 from skintricate.layers import Activation
-from skintricate.training.network import infer_shapes, matrices, walk
+from skintricate.training.network import matrices, walk
 from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Tensor, Weights
 from skintricate.training.updates import WeightUpdates
 
@@ -61,14 +61,14 @@ class Lowering:
         self.is_sparse = is_sparse
         self._fused, self._validation = fused, validation
         self.layers = list(layers)
-        self.shapes = infer_shapes(layers, n_features)
+        self._input_shape = (int(n_features),)
         self.training = loss is not None
         self._loss, self._optimizer, self._alpha = loss, optimizer, float(alpha)
         self._program, self._tile = program, program.tile
         self._layout = program.tile.layout
         self._stages = []
         self._updates = WeightUpdates(self, optimizer, self._alpha)
-        self._nodes = list(walk(self.layers, self.shapes[0]))
+        self._nodes = list(walk(self.layers, self._input_shape))
         self._positions = _stream_numbers(self._nodes, len(self.layers))
         self.plan = Plan(batch_size, self._tile.block_rows(batch_size))
         self._place_parameters(len(optimizer.states) if optimizer else 0)
@@ -157,9 +157,7 @@ class Lowering:
             return x
         if x.offset == SOURCE_IS_X and not copies_x:
             return replace(x, shape=tuple(shape))
-        y = self.tensor(shape, None, trainable=x.trainable)
-        self._launch_reshape(x.columns, x.offset, y.shape, y.offset)
-        return y
+        return self._copied(x, shape)
 
     def reshaped_back(self, x, y, gradient):
         """Return the gradient of x from that of y, which ``reshaped`` has made of it."""
@@ -175,11 +173,7 @@ class Lowering:
 
     def in_workspace(self, x):
         """Return a tensor whose values lie in the workspace; of X, a copy."""
-        if x.offset != SOURCE_IS_X:
-            return x
-        y = self.tensor(x.shape, None, trainable=False)
-        self._launch_reshape(x.columns, x.offset, y.shape, y.offset)
-        return y
+        return x if x.offset != SOURCE_IS_X else self._copied(x, x.shape)
 
     def copy_columns(self, from_shape, source, from_column, shape, target, column, number):
         """Emit a copy of so many columns of one matrix to columns of another; what else is there stays."""
@@ -242,7 +236,7 @@ class Lowering:
                 fields = {**fields, "window": self.constant(*window)}
             stage.update({name: int(value) for name, value in fields.items() if value is not None}, **cut)
             launches.setdefault(self._tile.kernel_of(kernel, stage["size"]), []).append(stage)
-            if kernel in PRODUCTS and window is None:
+            if kernel in PRODUCTS:
                 self.plan.is_large |= self._tile.is_large(self.plan.batch_size, stage["inputs"], stage["outputs"])
         for name, rows in launches.items():
             first = len(self._stages)
@@ -327,7 +321,7 @@ class Lowering:
 
     def _emit_forward(self, layers):
         """Emit the forward pass; return its steps and the output, one number after the other for each sample."""
-        x = Tensor(self.shapes[0], SOURCE_IS_X, -1, self._identity, 0, trainable=False)
+        x = Tensor(self._input_shape, SOURCE_IS_X, -1, self._identity, 0, trainable=False)
         steps, y = self.forward(layers, x)
         self.plan.tensors = [y for _, _, y in steps]
         return steps, y
@@ -416,6 +410,12 @@ class Lowering:
         """Return the offset of so many new scalars behind the parameters."""
         self.plan.parameter_size += size
         return self.plan.parameter_size - size
+
+    def _copied(self, x, shape):
+        """Return a copy of a tensor's values in a shape."""
+        y = self.tensor(shape, None, trainable=x.trainable)
+        self._launch_reshape(x.columns, x.offset, y.shape, y.offset)
+        return y
 
     def _launch_reshape(self, columns, source, shape, target):
         """Emit a copy of matrices of so many columns to a tensor of this shape."""

@@ -26,18 +26,10 @@ static inline void run_tile(const Step *step, const global Stage *stage, int til
     case CONVOLUTION_BACKWARD_INPUT: convolution_backward_input_tile(step, stage, tile); break;
     case CONVOLUTION_BACKWARD_WEIGHTS: convolution_backward_weights_tile(step, stage, tile); break;
 #endif
-#ifdef NORMALIZATION
-    case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); break;
-    case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); break;
-#endif
-#ifdef SPARSE
-    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights(step, stage, tile); break;
-#endif
-#ifdef EMBEDDING
-    case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); break;
-#endif
-#ifdef OPTIONAL_ROWS
-    default: optional_rows(step, stage, tile, tile * ROWS, SMALLER(ROWS, step->rows - tile * ROWS), 0);
+#ifdef OPTIONAL
+    default:
+        if (!optional_tile(step, stage, tile))
+            optional_rows(step, stage, tile, tile * ROWS, SMALLER(ROWS, step->rows - tile * ROWS), 0);
 #endif
     }
 }

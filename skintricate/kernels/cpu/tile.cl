@@ -102,6 +102,16 @@ static inline WeightTile weight_tile(const global Stage *stage, int tile_number)
     return w;
 }
 
+/* The accumulators c += a number FACTOR of each row r times the row of b. */
+#define ADD_ROW_OF_PRODUCTS(VECTORS, FACTOR)                                                      \
+    real v[VECTORS];                                                                              \
+    _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);               \
+    _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                            \
+        const real s = (real)(FACTOR);                                                            \
+        _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                       \
+            c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                       \
+    }
+
 /* tile += ROWS rows of a matrix of k columns times k rows of b, a panel of `columns` vectors. The matrix lies in panels
  * of `panel` columns, `batch` rows each, the last as wide as `padded` leaves; its rows are those of `row`. A matrix
  * by rows is one panel. */
@@ -116,13 +126,7 @@ static inline void NAME(const global scalar *left, const size_t *row, int k, int
         _Pragma("unroll") for (int r = 0; r < ROWS; r++)                                          \
             a[r] = left + (size_t)begin * batch + row[r] * width;                                 \
         for (int p = 0; p < count; p++, b += VECTORS * WIDTH) {                                   \
-            real v[VECTORS];                                                                      \
-            _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);       \
-            _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                    \
-                const real s = (real)(a[r][p]);                                                   \
-                _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                               \
-                    c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);               \
-            }                                                                                     \
+            ADD_ROW_OF_PRODUCTS(VECTORS, a[r][p]);                                                \
         }                                                                                         \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
@@ -137,13 +141,7 @@ static inline void NAME(const global scalar *a, const global int *index, int str
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = 0;                          \
     for (int p = 0; p < n; p++, b += VECTORS * WIDTH) {                                           \
         const global scalar *row = a + (size_t)(index ? index[p] : p) * stride;                   \
-        real v[VECTORS];                                                                          \
-        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
-        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
-            const real s = (real)(row[r]);                                                        \
-            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
-                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
-        }                                                                                         \
+        ADD_ROW_OF_PRODUCTS(VECTORS, row[r]);                                                     \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
 }

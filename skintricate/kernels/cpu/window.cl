@@ -37,13 +37,7 @@ static inline void NAME(Left left, const size_t *row, Taps ys, Taps xs, int imag
                 _Pragma("unroll") for (int r = 0; r < ROWS; r++)                                  \
                     a[r] = left.values + (size_t)begin * left.rows + (row[r] + pixel) * width;    \
                 for (int p = 0; p < count; p++, b += VECTORS * WIDTH) {                           \
-                    real v[VECTORS];                                                              \
-                    _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH); \
-                    _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                            \
-                        const real s = (real)(a[r][p]);                                           \
-                        _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                       \
-                            c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);       \
-                    }                                                                             \
+                    ADD_ROW_OF_PRODUCTS(VECTORS, a[r][p]);                                        \
                 }                                                                                 \
             }                                                                                     \
         }                                                                                         \
@@ -62,13 +56,7 @@ static inline void NAME(const global scalar *const *row, const int *offset, int 
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = tile[i];                    \
     for (int p = 0; p < count; p++, b += VECTORS * WIDTH) {                                       \
         const int place = offset[p];                                                              \
-        real v[VECTORS];                                                                          \
-        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
-        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
-            const real s = (real)(row[r][place]);                                                 \
-            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
-                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
-        }                                                                                         \
+        ADD_ROW_OF_PRODUCTS(VECTORS, row[r][place]);                                              \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
 }
@@ -79,13 +67,7 @@ static inline void NAME(const global scalar **a, int stride, const global scalar
     real c[ROWS * VECTORS];                                                                       \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = tile[i];                    \
     for (int p = 0; p < n; p++, b += VECTORS * WIDTH) {                                           \
-        real v[VECTORS];                                                                          \
-        _Pragma("unroll") for (int j = 0; j < VECTORS; j++) v[j] = load(b + j * WIDTH);           \
-        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                        \
-            const real s = (real)(a[r][(size_t)p * stride]);                                      \
-            _Pragma("unroll") for (int j = 0; j < VECTORS; j++)                                   \
-                c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                   \
-        }                                                                                         \
+        ADD_ROW_OF_PRODUCTS(VECTORS, a[r][(size_t)p * stride]);                                   \
     }                                                                                             \
     _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) tile[i] = c[i];                    \
 }

@@ -24,7 +24,7 @@ FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, in
     case CONVOLUTION_FORWARD: convolution_forward_rows(step, stage, block, n0, count, scratch); break;
     case CONVOLUTION_BACKWARD_INPUT: convolution_backward_input_rows(step, stage, block, n0, count, scratch); break;
 #endif
-#ifdef OPTIONAL_ROWS
+#ifdef OPTIONAL
     default: optional_rows(step, stage, block, n0, LARGER(count, 0), scratch);
 #endif
     }

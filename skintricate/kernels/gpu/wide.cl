@@ -68,15 +68,8 @@ static inline void run_update(local const Step *step, local const Stage *stage, 
     case DENSE_ADD_PARTS: add_parts(step, stage, tile, scratch); break;
     case CLIP_FACTOR: clip_gradients(step, stage, scratch); break;
     case DENSE_UPDATE: update_clipped(step, stage, tile); break;
-#ifdef NORMALIZATION
-    case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); break;
-    case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); break;
-#endif
-#ifdef SPARSE
-    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights(step, stage, tile); break;
-#endif
-#ifdef EMBEDDING
-    case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); break;
+#ifdef OPTIONAL
+    default: optional_tile(step, stage, tile);
 #endif
     }
 }
