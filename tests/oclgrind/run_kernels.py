@@ -83,6 +83,7 @@ def main():
     parser.add_argument("--staged", action="store_true", help="launches for every step, even where networks are small")
     parser.add_argument("--groups", type=int, help="work-groups of a launch that trains whole epochs")
     parser.add_argument("--cases", default="", help="comma-separated names; all where empty")
+    parser.add_argument("--plain", action="store_true", help="leave out layers that not every network has")
     parser.add_argument("--fill", type=lambda text: int(text, 0), help="byte that new buffers are filled with")
     parser.add_argument("--whole-writes", action="store_true", help="write whole buffers only; see whole_writes")
     arguments = parser.parse_args()
@@ -102,7 +103,8 @@ def main():
         if tile is not None:
             vocabulary.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
             open_device(arguments.device)._made.clear()  # programs of the tile before
-        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, arguments.cases.split(","), together)
+        chosen = arguments.cases.split(",")
+        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, chosen, together, arguments.plain)
     np.savez(
         arguments.results,
         launched_=sorted(record.launched),
@@ -192,9 +194,9 @@ def whole_writes():
 TOGETHER = ("dropout", "validated_classes")
 
 
-def run_cases(record, prefix, device, dtype, chosen, together):
+def run_cases(record, prefix, device, dtype, chosen, together, plain):
     """Train every case, or those chosen, for a few steps and record what came out; some also ``together``."""
-    for name, (network, X, y, options) in cases().items():
+    for name, (network, X, y, options) in cases(plain).items():
         if name not in chosen and any(chosen):
             continue
         options = {"max_iter": 2, **options}
@@ -227,8 +229,8 @@ def memory_limit(scalars, dtype):
         os.environ.pop("SKINTRICATE_MEMORY_LIMIT", None)
 
 
-def cases():
-    """Return ``{name: (layers, X, y, options of fit)}``."""
+def cases(plain):
+    """Return ``{name: (layers, X, y, options of fit)}``, without those that have programs of their own if ``plain``."""
     random = np.random.default_rng(0)
 
     def real(n, columns):
@@ -327,7 +329,6 @@ def cases():
         "no_change": ([Dense(2)], X3, real(17, 2), {"n_iter_no_change": 1, "tol": 10.0, "max_iter": 9}),
         "sparse": ([Dense(3)], scipy.sparse.csr_matrix(X7 * (X7 > 0)), real(13, 3), {"batch_size": 7}),
     }
-    result |= shaped_cases(random, real)
     X, positive = real(5, 2), random.poisson(2, (5, 2)) + 1.0
     for activation in dict.fromkeys(c for c in layers.BY_NAME.values() if issubclass(c, Activation)):
         result[activation.__name__] = ([Dense(3), activation(), activation(), Dense(2)], X, real(5, 2), {"max_iter": 1})
@@ -335,7 +336,7 @@ def cases():
         result[loss.__name__] = ([Dense(2), Exponential()], X, positive, {"loss": loss(), "max_iter": 1})
     for optimizer in dict.fromkeys(optimizers.BY_NAME.values()):
         result[optimizer.__name__] = ([Dense(2)], X, positive, {"optimizer": optimizer()})
-    return result
+    return result | ({} if plain else shaped_cases(random, real))
 
 
 def shaped_cases(random, real):
