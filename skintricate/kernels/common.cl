@@ -103,7 +103,7 @@ typedef struct {
     int pixels;         /* of the result: every sample has so many of its rows */
     int channels;       /* of the weights: rows that one pixel of a window has; all where there is no window */
     int window;         /* a Window in the constants, see places.cl, or -1 */
-    int sums;           /* where blocks store sums of their own, or what follows from them, in the workspace */
+    int sums;           /* where blocks or tiles keep what is their own, such as sums, in the workspace */
 } Stage;
 
 /* What stays the same during a run of steps; a second one tells the same of the validation rows. */

@@ -39,9 +39,6 @@ static inline bool optional_tile(STEP step, STAGE stage, int tile) {
     case BATCH_NORM_STATISTICS: batch_norm_statistics(step, stage, tile); return true;
     case BATCH_NORM_BACKWARD_STATISTICS: batch_norm_backward_statistics(step, stage, tile); return true;
 #endif
-#ifdef SPARSE
-    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights(step, stage, tile); return true;
-#endif
 #ifdef EMBEDDING
     case EMBEDDING_BACKWARD_WEIGHTS: embedding_backward_weights(step, stage, tile); return true;
 #endif

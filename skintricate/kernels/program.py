@@ -14,7 +14,7 @@ from skintricate.kernels.stage import definitions
 SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has the first and the last two.
 OPTIONAL_SOURCES = ("places", "convolution", "pooling", "normalization", "embedding", "sparse", "shapes", "optional")
-CPU_SOURCES = ("dense", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
+CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 GPU_SOURCES = (
     *("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
     "tensor",
@@ -25,12 +25,15 @@ SOURCES = {
         *(f"cpu/{name}" for name in CPU_SOURCES),
     ),
     "gpu": (
-        *("gpu/group", *SHARED_SOURCES, "gpu/epoch", "gpu/dense", *OPTIONAL_SOURCES, "gpu/convolution"),
+        *("gpu/group", *SHARED_SOURCES, "gpu/epoch", "gpu/dense", *OPTIONAL_SOURCES, "gpu/convolution", "gpu/sparse"),
         *(f"gpu/{name}" for name in GPU_SOURCES),
     ),
 }
 # What belongs to an optional source in a family's folder.
-BELONGING = {"cpu/window": "convolution", "cpu/convolution": "convolution", "gpu/convolution": "convolution"}
+BELONGING = {
+    **dict.fromkeys(("cpu/window", "cpu/convolution", "gpu/convolution"), "convolution"),
+    **dict.fromkeys(("cpu/sparse", "gpu/sparse"), "sparse"),
+}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ MOST_PARTS = 8
 ROWS_OF_A_PART = 32
 # Tiles that a table of an embedding has at most: each looks at all of a batch's numbers.
 MOST_TABLE_TILES = 32
+# Tiles of weights of a sparse X: each finds its part of every sample's entries.
+SPARSE_TILES = 48
 # Local memory that a GPU's kernels take at most.
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
@@ -65,6 +67,8 @@ class Tile:
     family = "cpu"
     local_size = 1
     has_tensor_cores = False
+    # Products of weights' gradients whose tiles end in the update.
+    updating = ("dense_backward_weights", "sparse_backward_weights")
     # Sizes of products that are compiled.
     sizes = ()
 
@@ -140,6 +144,8 @@ class Tile:
             return {"tiles": parts * -(-(-(-inputs // self.rows) + bias) * panels // TILES_TOGETHER)}
         if kernel in COLUMN_STAGES:
             return {"tiles": self.layout.padded(outputs) // self.width}
+        if kernel == "sparse_backward_weights":
+            return {"tiles": panels * min(-(-inputs // self.rows), -(-SPARSE_TILES // panels))}
         if kernel in TABLE_STAGES:
             return {"tiles": min(inputs, MOST_TABLE_TILES) + bias}
         if kernel == "clip_factor":
@@ -215,6 +221,7 @@ class GroupTile:
     is_whole_network: bool = False
 
     family = "gpu"
+    updating = ("dense_backward_weights",)
     # Batches of so few rows have their weights' gradients summed vector by vector.
     few_rows, few_weights = 16, 4096
     # A product of so many operations is worth a launch of its own; so many rows, a part.

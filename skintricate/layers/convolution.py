@@ -123,15 +123,12 @@ class Conv2D(Weighted):
         weights, window = lowering.weights(self), self._window(x.shape)
         lowering.update_weights(
             weights,
+            "convolution_backward_weights",
             l1=self.l1,
             l2=self.l2,
             window=window,
-            inputs=weights.inputs,
-            channels=weights.channels,
-            outputs=y.columns,
             pixels=y.pixels,
             source=x.offset,
-            bias=self.use_bias,
             gradient=gradient,
         )
         if not x.trainable:

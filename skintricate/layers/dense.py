@@ -68,13 +68,13 @@ class FullyConnected(Weighted):
 
     def backward(self, lowering, x, y, gradient):
         weights, (flat,) = lowering.weights(self), y.inner
-        fields = {"inputs": flat.columns, "outputs": y.columns, "bias": self.use_bias, "gradient": gradient}
         if lowering.is_sparse_x(flat):
-            sums = lowering.reserve(lowering.size(weights))
-            lowering.launch("sparse_backward_weights", **fields, target=sums)
-            lowering.update_from_sums(weights, sums, l1=self.l1, l2=self.l2, is_penalized=True)
+            product, shape = "sparse_backward_weights", {"inputs": flat.columns, "outputs": y.columns, "bias": self.use_bias}
+            # Of each sample, the entry that is next and the end of them.
+            fields = {"sums": lowering.kept_by_tiles(product, 2 * lowering.plan.batch_size, **shape)}
         else:
-            lowering.update_weights(weights, l1=self.l1, l2=self.l2, source=flat.offset, **fields)
+            product, fields = "dense_backward_weights", {"source": flat.offset}
+        lowering.update_weights(weights, product, l1=self.l1, l2=self.l2, gradient=gradient, **fields)
         if not x.trainable:
             return None
         target = lowering.allocate(flat.shape)

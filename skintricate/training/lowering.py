@@ -266,25 +266,29 @@ class Lowering:
         )
         return target
 
-    def update_weights(self, weights, *, l1=0.0, l2=0.0, **fields):
+    def update_weights(self, weights, product, *, l1=0.0, l2=0.0, **fields):
         """Queue the gradient and update of a layer's weights; they run together after the backward pass.
 
-        The gradient is a product of the layer's input and its output's gradient. It is penalized by the network's
-        ``alpha`` and by the layer's own ``l1`` and ``l2``.
+        The gradient is a product of the layer's input and its output's gradient, made by a kernel that the ``fields``
+        tell where both lie. It is penalized by the network's ``alpha`` and by the layer's own ``l1`` and ``l2``.
         """
-        self._updates.add(weights, l1, l2, **fields)
+        self._updates.add(weights, product, l1, l2, **fields)
 
-    def update_from_sums(self, weights, source, parts=1, *, l1=0.0, l2=0.0, is_penalized=False):
+    def update_from_sums(self, weights, source, parts=1):
         """Queue the update of weights by sums of gradients in the workspace: so many, one after another, are added up.
 
-        Where ``is_penalized``, as ``update_weights`` does.
+        Nothing is penalized.
         """
-        self._updates.add_sums(weights, source, parts, l1, l2, is_penalized)
+        self._updates.add_sums(weights, source, parts)
 
     def sums(self, weights):
         """Return fields of a stage whose blocks of rows store sums of their own for the gradient of some weights."""
         stride = self.size(weights)
         return {"sums": self.reserve(self.plan.blocks * stride), "part_stride": stride}
+
+    def kept_by_tiles(self, kernel, count, **fields):
+        """Return where every tile of a stage keeps so many numbers of its own."""
+        return self.reserve(count * self.cut(kernel, **fields)["tiles"])
 
     # What the updates of weights ask.
 
@@ -305,6 +309,10 @@ class Lowering:
     def cut(self, kernel, **fields):
         """Return how the tile cuts a stage of these fields."""
         return self._tile.cut(kernel, self.plan.batch_size, self.plan.parameter_count, **fields)
+
+    def updates_in(self, product):
+        """Say whether the kernel of a product of weights' gradients makes the update, too."""
+        return product in self._tile.updating
 
     def parts_of_product(self, parts, window=None, **fields):
         """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""

@@ -29,6 +29,8 @@ class Costs:
         The same, for each group that takes part.
     weight : float
         Seconds in which a number of the weights comes from another core.
+    far_weight : float
+        The same from memory, for numbers that no core's cache keeps.
     """
 
     tile: float
@@ -36,13 +38,16 @@ class Costs:
     phase: float
     phase_of_group: float
     weight: float
+    far_weight: float
 
 
 # Measured on a CPU with AVX-512, and on an NVIDIA H200.
 COSTS = {
-    "cpu": Costs(tile=3e-8, operation=1.25e-11, phase=0.0, phase_of_group=2e-7, weight=1.5e-9),
-    "gpu": Costs(tile=1e-6, operation=5e-12, phase=1e-6, phase_of_group=0.0, weight=0.0),
+    "cpu": Costs(tile=3e-8, operation=1.25e-11, phase=0.0, phase_of_group=2e-7, weight=1.5e-9, far_weight=1.5e-9),
+    "gpu": Costs(tile=1e-6, operation=5e-12, phase=1e-6, phase_of_group=0.0, weight=0.0, far_weight=0.0),
 }
+# Numbers of the weights, with the optimizer's, that the caches of a few cores keep.
+NEAR_WEIGHTS = 1_000_000
 # By how much the first launch may take longer than expected: on a slow or busy processor.
 CAUTION = 3
 
@@ -63,7 +68,11 @@ def suits(device, plan, family):
 
 def seconds_of_step(plan, costs, n_groups):
     """Return the seconds that a step is expected to take so many work-groups."""
-    seconds = plan.operations * costs.operation / n_groups + plan.parameter_count * costs.weight * (n_groups > 1)
+    seconds = plan.operations * costs.operation / n_groups
+    if plan.parameter_count <= NEAR_WEIGHTS:
+        seconds += plan.parameter_count * costs.weight * (n_groups > 1)
+    else:
+        seconds += plan.parameter_count * costs.far_weight / n_groups
     for launch in plan.launches:
         stages = plan.stages["tiles"][launch.first : launch.end]
         tiles = int(stages.sum())

@@ -26,6 +26,9 @@ static inline void run_tile(const Step *step, const global Stage *stage, int til
     case CONVOLUTION_BACKWARD_INPUT: convolution_backward_input_tile(step, stage, tile); break;
     case CONVOLUTION_BACKWARD_WEIGHTS: convolution_backward_weights_tile(step, stage, tile); break;
 #endif
+#ifdef SPARSE
+    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights_tile(step, stage, tile); break;
+#endif
 #ifdef OPTIONAL
     default:
         if (!optional_tile(step, stage, tile))

@@ -95,6 +95,9 @@ FUNCTION void run_tile(local const Step *step, local const Stage *stage, int til
 #ifdef CONVOLUTION
     case CONVOLUTION_BACKWARD_WEIGHTS: convolution_weights(step, stage, tile, scratch); break;
 #endif
+#ifdef SPARSE
+    case SPARSE_BACKWARD_WEIGHTS: sparse_backward_weights(step, stage, tile); break;
+#endif
     default: run_update(step, stage, tile, scratch);
     }
 }
