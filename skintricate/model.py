@@ -18,7 +18,6 @@ from skintricate.exceptions import (
     TrainingInterruptedWarning,
 )
 from skintricate.kernels.tile import PASSES, tile_of
-from skintricate.layers import Reshape
 from skintricate.losses import CategoricalCrossEntropy
 from skintricate.metrics import make_metrics
 from skintricate.names import make_layer, make_loss, make_optimizer
@@ -37,7 +36,8 @@ from skintricate.training import (
     infer_shapes,
     require_parameters,
 )
-from skintricate.training.data import Data, as_rows
+from skintricate.training.data import Data
+from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
 from skintricate.training.network import matrices, walk
 from skintricate.training.rendezvous import current
 from skintricate.training.requests import PredictRequest, ask
@@ -172,7 +172,7 @@ class Model:
         """
         loss, optimizer = make_loss(loss), make_optimizer(optimizer, learning_rate)
         metrics, callbacks = check_list("metrics", metrics), check_list("callbacks", callbacks)
-        X, shape = as_rows(X)
+        X, shape = as_rows(X) if self.n_features_in_ is None else (self._rows_of(X, "X"), None)
         data = make_data(X, y, sample_weight, loss, self.dtype)
         options = FitOptions(
             loss=loss,
@@ -193,7 +193,7 @@ class Model:
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
                 raise TypeError("validation_data must be a pair (X, y).")
             X_val, y_val = validation_data
-            validation = make_data(rows_of(X_val, "X_val", shape), y_val, None, loss, self.dtype)
+            validation = make_data(self._rows_of(X_val, "X_val", shape), y_val, None, loss, self.dtype)
             if validation.n_features != data.n_features or validation.Y.shape[1] != data.Y.shape[1]:
                 raise ShapeError(
                     f"validation_data has {validation.n_features} features and {validation.Y.shape[1]} targets, the "
@@ -381,10 +381,16 @@ class Model:
 
     def _check_input(self, X):
         """Return X as a two-dimensional array or CSR matrix of the fitted number of columns."""
-        X = as_matrix(rows_of(X, "X", image_shape(self.layers)), self.dtype)
+        X = as_matrix(self._rows_of(X, "X"), self.dtype)
         if X.shape[1] != self.n_features_in_:
             raise ShapeError(f"X has {X.shape[1]} features, the model was fitted on {self.n_features_in_}.")
         return X
+
+    def _rows_of(self, X, name, shape=None):
+        """Return X with a row for each sample; samples have this shape, or where a model is fitted the network's."""
+        if self.n_features_in_ is not None:
+            shape = image_shape(self.layers, self.n_features_in_)
+        return rows_of(X, name, shape)
 
     def _check_shapes(self, data, loss):
         """Return the shapes between layers, or raise where data, layers and loss do not fit together."""
@@ -451,25 +457,6 @@ class Model:
         n_states = len(arrays) - 1
         if not isinstance(self.optimizer, Optimizer) or n_states not in (0, len(self.optimizer.states)):
             raise ModelFileError(f"The file has {n_states} optimizer states, which {self.optimizer!r} does not keep.")
-
-
-def image_shape(layers):
-    """Return the shape that a network gives a row of X, or None."""
-    return tuple(layers[0].target_shape) if layers and isinstance(layers[0], Reshape) else None
-
-
-def with_shape(layers, shape):
-    """Return layers that take rows of X for samples of this shape: with a ``Reshape`` in front, if they need one."""
-    return layers if shape is None or image_shape(layers) == tuple(shape) else [Reshape(tuple(shape)), *layers]
-
-
-def rows_of(X, name, shape):
-    """Return X with a row for each sample, or raise ``ShapeError`` where its samples have another shape than this."""
-    X, found = as_rows(X)
-    if found is not None and found != shape:
-        expected = f"samples of shape {shape}" if shape is not None else "two dimensions"
-        raise ShapeError(f"{name} has samples of shape {found}, expected {expected} as in fit; reshape {name}.")
-    return X
 
 
 def as_matrix(X, dtype):

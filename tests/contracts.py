@@ -130,6 +130,15 @@ SHAPED = {
         144,
         2,
     ),
+    "more padding than windows": (
+        [
+            *[Reshape((2, 2, 1)), Conv2D(3, 7, padding="same"), TanH(), Reshape((4, 3)), Conv1D(2, 5, padding="same")],
+            *[Reshape((4, 2)), Conv1D(3, 3, padding="same", dilation=4), TanH(), Reshape((3, 4))],
+            *[Conv1D(3, 9, padding=3), Dense(2)],
+        ],
+        4,
+        2,
+    ),
     "sequences": ([Reshape((12, 2)), Conv1D(5, 3, stride=2, padding=1), TanH(), Conv1D(3, 3), Dense(2)], 24, 2),
     "pooling": (
         [
@@ -197,6 +206,14 @@ SHAPED = {
         [
             *[Concatenate([[Columns(0, 2), Dense(3), TanH()], [Columns(2)], []]), Dense(5), TanH()],
             *[Concatenate([[Dense(3), TanH()], [Columns(1, 3)], [], [Residual([Dense(5)])]]), Dense(2)],
+        ],
+        6,
+        2,
+    ),
+    "branches of X in other shapes": (
+        [
+            Concatenate([[Reshape((3, 2))], [Reshape((3, 2)), Dropout(0.2)], [Reshape((3, 2)), Conv1D(3, 1)]]),
+            *[TanH(), Concatenate([[Reshape((7, 3))], [Flatten(), Dense(7), Reshape((7, 1))]]), Dense(2)],
         ],
         6,
         2,

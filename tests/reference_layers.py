@@ -246,8 +246,11 @@ def _batch_norm(layer, x, shared):
     weights, (mean, variance) = shared.take(), shared.take()
     rows = x.reshape(-1, x.shape[-1])
     if shared.training:
-        of_batch = np.stack([rows.mean(axis=0), rows.var(axis=0, ddof=1)])
-        shared.keep(layer.momentum * np.stack([mean, variance]) + (1 - layer.momentum) * of_batch)
+        if len(rows) > 1:  # one row has no variance, and changes nothing
+            of_batch = np.stack([rows.mean(axis=0), rows.var(axis=0, ddof=1)])
+            shared.keep(layer.momentum * np.stack([mean, variance]) + (1 - layer.momentum) * of_batch)
+        else:
+            shared.keep(np.stack([mean, variance]))
         y, back = _standardised(x, tuple(range(x.ndim - 1)), layer.epsilon)
     else:
         deviation = np.sqrt(variance + layer.epsilon)

@@ -16,18 +16,11 @@ from skintricate.configurable import check_number
 from skintricate.estimators.architecture import hidden_layers, named_layers
 from skintricate.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks, open_context, with_callbacks
 from skintricate.layers import Layer
-from skintricate.model import (
-    Model,
-    check_dtype,
-    check_options,
-    image_shape,
-    progress_callbacks,
-    rows_of,
-    with_shape,
-)
+from skintricate.model import Model, check_dtype, check_options, progress_callbacks
 from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
-from skintricate.training.data import Data, as_rows
+from skintricate.training.data import Data
+from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
 from skintricate.training.rendezvous import shared
 from skintricate.training.validation import Validation
 
@@ -423,7 +416,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """Return a new model, or a copy of the fitted one with its weights and optimizer state."""
         if not goes_on:
             return Model(network, device=self.device, dtype=self.dtype, random_state=seed, precision=self.precision)
-        if image_shape(self.model_.layers) is not None and network == self.model_.layers[1:]:
+        if image_shape(self.model_.layers, self.n_features_in_) is not None and network == self.model_.layers[1:]:
             network = self.model_.layers  # rows, where images came before
         if network != self.model_.layers or self.dtype != self.model_.dtype:
             raise ValueError(
@@ -492,7 +485,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
     def _outputs(self, X):
         """Return the network's outputs for validated X."""
         check_is_fitted(self)
-        X = rows_of(X, "X", image_shape(self.model_.layers))
+        X = rows_of(X, "X", image_shape(self.model_.layers, self.model_.n_features_in_))
         if not self._is_plainly_valid(X):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(self.model_.dtype), reset=False)
         return self.model_.predict(shared(X))

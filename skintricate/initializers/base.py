@@ -1,6 +1,6 @@
 """What every initializer is."""
 
-import numpy as np
+import math
 
 from skintricate.configurable import Configurable
 
@@ -19,7 +19,8 @@ class Initializer(Configurable):
         ----------
         generator : numpy.random.Generator
         shape : tuple of int
-            ``(I, O)`` for weights, ``(1, O)`` for a bias.
+            ``(I, O)`` for weights, ``(1, O)`` for a bias, ``(height, width, channels, filters)`` for a convolution:
+            outputs are always the last, see ``fans``.
 
         Returns
         -------
@@ -29,5 +30,6 @@ class Initializer(Configurable):
 
 
 def fans(shape):
-    """Return the number of inputs and outputs of a parameter of this shape."""
-    return int(np.prod(shape[:-1])), int(shape[-1])
+    """Return the number of inputs and outputs of a parameter of this shape, those of a convolution for each pixel."""
+    taps = math.prod(shape[:-2])
+    return taps * math.prod(shape[-2:-1]), taps * shape[-1]

@@ -1,7 +1,8 @@
 """Random values scaled so that signals keep their variance through a layer.
 
-Each draws with standard deviation ``sqrt(gain / fan)``, where ``fan`` is the number of a layer's inputs
-I or the mean of inputs and outputs O; uniform ones on ``[-limit, limit)`` with ``limit = sqrt(3 gain / fan)``.
+Each draws with standard deviation ``sqrt(gain / fan)``, where ``fan`` is the number of a layer's inputs I or the mean
+of inputs and outputs O; uniform ones on ``[-limit, limit)`` with ``limit = sqrt(3 gain / fan)``. In a convolution I and
+O are those of all pixels of a window: ``height * width * channels`` and ``height * width * filters``.
 """
 
 import math

@@ -27,7 +27,9 @@ static inline global scalar *vector_of(global scalar *matrix, int k, int j, int 
 
 FUNCTION void scale_forward_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS_OF_PIXELS;
-    FOR_ROWS_AND_VECTORS(first, rows, columns, store_row_of(TENSOR(stage->target), n, load_row_of(TENSOR(stage->source), n) * FACTOR(j)))
+    FOR_ROWS_AND_VECTORS(first, rows, columns, {
+        store_row_of(TENSOR(stage->target), n, load_row_of(TENSOR(stage->source), n) * FACTOR(j));
+    })
 }
 
 FUNCTION void scale_backward_rows(ROW_ARGUMENTS) {
@@ -42,7 +44,9 @@ FUNCTION void scale_backward_rows(ROW_ARGUMENTS) {
         STORE_SUMS(products, products)
     })
     if (stage->target >= 0)
-        FOR_ROWS_AND_VECTORS(first, rows, columns, store_row_of(TENSOR(stage->target), n, load_row_of(TENSOR(stage->gradient), n) * FACTOR(j)))
+        FOR_ROWS_AND_VECTORS(first, rows, columns, {
+            store_row_of(TENSOR(stage->target), n, load_row_of(TENSOR(stage->gradient), n) * FACTOR(j));
+        })
 }
 
 /* The mean of every column over a block's rows, and the sum of squared differences from it. */
@@ -83,7 +87,8 @@ static inline void batch_norm_statistics(STEP step, STAGE stage, int tile) {
         squares += load(vector_of(BLOCK_SUMS(block), 1, j, 2, columns))
                    + difference * difference * (rows * (total - rows) / total);
     }
-    const scalar stays = constant_of(step, stage, 0), epsilon = constant_of(step, stage, 1);
+    /* One row has no variance: the running ones stay as they are. */
+    const scalar stays = total > 1 ? constant_of(step, stage, 0) : (scalar)1, epsilon = constant_of(step, stage, 1);
     global scalar *batch = step->workspace + stage->target, *running = step->parameters + stage->weights;
     store(mean, vector_of(batch, 0, j, 2, columns));
     store(1 / sqrt(squares / total + epsilon), vector_of(batch, 1, j, 2, columns));

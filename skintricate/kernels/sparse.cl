@@ -25,7 +25,7 @@ static inline int first_entry(Entries e, int column) {
     int begin = e.begin;
     int end = e.end;
     while (begin < end) {
-        const int middle = (begin + end) / 2;
+        const int middle = begin + (end - begin) / 2;
         if (e.columns[middle] < column) begin = middle + 1;
         else end = middle;
     }

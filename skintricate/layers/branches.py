@@ -21,6 +21,8 @@ class Residual(Layer):
     sources = ("shapes",)
 
     def __init__(self, layers):
+        if not isinstance(layers, list | tuple):
+            raise TypeError(f"Residual: layers must be a list of layers, got {layers!r}.")
         check_branches(self, "layers", [layers])
         self.layers = layers
 
@@ -86,9 +88,11 @@ class Concatenate(Layer):
         return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
 
     def forward(self, lowering, x):
-        # An X of images is no matrix that columns could be copied from.
-        source = lowering.in_workspace(x) if x.pixels > 1 else x
-        branches = [lowering.forward(branch, source) for branch in self.branches]
+        branches = []
+        for branch in self.branches:
+            steps, end = lowering.forward(branch, x)
+            # An X of images is no matrix that columns could be copied from.
+            branches.append((steps, end if end.pixels == 1 else lowering.in_workspace(end)))
         is_trainable = any(end.trainable for _, end in branches)
         y = lowering.tensor(self.output_shape(x.shape), None, trainable=is_trainable, inner=tuple(branches))
         first = 0

@@ -65,16 +65,8 @@ class Conv2D(Weighted):
         check_number(self, "filters", filters, 1, integer=True)
         check_number(self, "groups", groups, 1, integer=True)
         for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
-            check_numbers(self, name, value, 1)
-        check_padding(self, padding)
-        for name, value in (
-            ("kernel_size", kernel_size),
-            ("stride", stride),
-            ("padding", padding),
-            ("dilation", dilation),
-        ):
-            if isinstance(value, tuple | list) and len(self._axes) == 1:
-                raise TypeError(f"{type(self).__name__}: {name} must be a number for a sequence, got {value!r}.")
+            check_numbers(self, name, value, 1, self._axes)
+        check_padding(self, padding, self._axes)
         super().__init__(kernel_initializer, bias_initializer, use_bias, l1, l2)
         self.filters = filters
         self.kernel_size = kernel_size

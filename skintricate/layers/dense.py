@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from skintricate.configurable import check_number
 from skintricate.initializers import Constant, GlorotUniform, Initializer
 from skintricate.layers.base import Layer, Parameter
@@ -23,6 +25,8 @@ class Weighted(Layer):
         for name, value in (("kernel_initializer", kernel_initializer), ("bias_initializer", bias_initializer)):
             if value is not None and not isinstance(value, Initializer):
                 raise TypeError(f"{type(self).__name__}: {name} must be an Initializer or None, got {value!r}.")
+        if not isinstance(use_bias, bool | np.bool_):
+            raise TypeError(f"{type(self).__name__}: use_bias must be True or False, got {use_bias!r}.")
         check_number(self, "l1", l1, 0)
         check_number(self, "l2", l2, 0)
         self.kernel_initializer = kernel_initializer
@@ -69,7 +73,7 @@ class FullyConnected(Weighted):
     def backward(self, lowering, x, y, gradient):
         weights, (flat,) = lowering.weights(self), y.inner
         if lowering.is_sparse_x(flat):
-            product, shape = "sparse_backward_weights", {"inputs": flat.columns, "outputs": y.columns, "bias": self.use_bias}
+            product, shape = "sparse_backward_weights", {"inputs": flat.columns, "outputs": y.columns}
             # Of each sample, the entry that is next and the end of them.
             fields = {"sums": lowering.kept_by_tiles(product, 2 * lowering.plan.batch_size, **shape)}
         else:

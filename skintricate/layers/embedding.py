@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from skintricate.configurable import check_number
 from skintricate.exceptions import ShapeError
 from skintricate.initializers import GlorotUniform, Initializer, NormalRandom
@@ -36,6 +38,11 @@ class Embedding(Layer):
     sources = ("embedding",)
 
     def __init__(self, vocabulary_size, dimension, initializer=None):
+        if not isinstance(vocabulary_size, list | tuple | int | np.integer):
+            raise TypeError(
+                "Embedding: vocabulary_size must be an integer or a list of integers, one for each column, got "
+                f"{vocabulary_size!r}; of an array take .tolist()."
+            )
         for number in vocabulary_size if isinstance(vocabulary_size, list | tuple) else (vocabulary_size,):
             check_number(self, "vocabulary_size", number, 1, 2**24, integer=True)
         if isinstance(vocabulary_size, list | tuple) and not vocabulary_size:
@@ -66,6 +73,11 @@ class Embedding(Layer):
         return (Parameter("vectors", (int(rows), int(self.dimension)), self.initializer or NormalRandom(0.0, 0.1)),)
 
     def forward(self, lowering, x):
+        if x.trainable:
+            raise ShapeError(
+                f"{self!r} takes whole numbers, which have no gradient, so that layers before it would never learn; "
+                "put it first, or into a branch after Columns."
+            )
         y = lowering.tensor(self.output_shape(x.shape), None, trainable=True, inner=(self._ranges(lowering, x),))
         lowering.launch("embedding_forward", **self._fields(lowering, x, y), target=y.offset)
         return y

@@ -61,10 +61,10 @@ class WindowPooling(Pooling):
     """Base class of pooling by windows of a size; a subclass names its kernels."""
 
     def __init__(self, pool_size=2, stride=None, padding="valid"):
-        check_numbers(self, "pool_size", pool_size, 1)
+        check_numbers(self, "pool_size", pool_size, 1, self._axes)
         if stride is not None:
-            check_numbers(self, "stride", stride, 1)
-        check_padding(self, padding)
+            check_numbers(self, "stride", stride, 1, self._axes)
+        check_padding(self, padding, self._axes)
         if not isinstance(padding, str):
             pairs = zip(pair_of(padding, self._axes), pair_of(pool_size, self._axes))
             if any(before >= size for before, size in pairs):

@@ -7,22 +7,24 @@ from skintricate.exceptions import ShapeError
 from skintricate.kernels.stage import Window
 
 
-def check_numbers(owner, name, value, low):
-    """Raise unless a parameter is an integer of at least ``low``, or a pair of them."""
+def check_numbers(owner, name, value, low, axes):
+    """Raise unless a parameter is an integer of at least ``low``, or where there are two axes a pair of them."""
+    kind = type(owner).__name__
+    if isinstance(value, tuple | list) and len(axes) == 1:
+        raise TypeError(f"{kind}: {name} must be a number for a sequence, got {value!r}.")
     for number in value if isinstance(value, tuple | list) else (value,):
         check_number(owner, name, number, low, integer=True)
     if isinstance(value, tuple | list) and len(value) != 2:
-        raise ValueError(f"{type(owner).__name__}: {name} must be an integer or a pair of them, got {value!r}.")
+        raise ValueError(f"{kind}: {name} must be an integer or a pair of them, got {value!r}.")
 
 
-def check_padding(owner, padding):
-    """Raise unless ``padding`` is a name or a number of pixels, or a pair of numbers."""
+def check_padding(owner, padding, axes):
+    """Raise unless ``padding`` is a name or a number of pixels, or where there are two axes a pair of numbers."""
     if not isinstance(padding, str):
-        check_numbers(owner, "padding", padding, 0)
+        check_numbers(owner, "padding", padding, 0, axes)
     elif padding not in ("valid", "same"):
-        raise ValueError(
-            f"{type(owner).__name__}: padding must be 'valid', 'same', an integer or a pair of them, got {padding!r}."
-        )
+        numbers = "an integer or a pair of them" if len(axes) == 2 else "or an integer"
+        raise ValueError(f"{type(owner).__name__}: padding must be 'valid', 'same', {numbers}, got {padding!r}.")
 
 
 def pair_of(value, axes, other=1):

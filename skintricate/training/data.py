@@ -1,6 +1,5 @@
 """Training data: rows of X, targets and weights, dense or sparse, in host memory."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +50,6 @@ class Data:
         X = None if n_columns is None else dense_rows(self.X, index, dtype, n_columns)
         weights = None if self.sample_weight is None else np.ascontiguousarray(self.sample_weight[index], dtype)
         return X, np.ascontiguousarray(self.Y[index], dtype), weights
-
-
-def as_rows(X):
-    """Return X with a row for each sample, and the shape of one where it is an image or a sequence, else None."""
-    if not isinstance(X, np.ndarray) or X.ndim < 3:
-        return X, None
-    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
 
 
 def dense_rows(X, index, dtype, n_columns):

@@ -11,7 +11,7 @@ from skintricate.training.arena import Arena
 from skintricate.training.contents import prediction_runs
 from skintricate.training.data import dense_rows, row_buffer, write_rows
 from skintricate.training.lowering import Lowering
-from skintricate.training.sparse import Entries, n_integers, stays_sparse
+from skintricate.training.sparse import Entries, n_integers, takes_entries
 from skintricate.training.vocabulary import program_for
 
 SMALL_BATCH = 16
@@ -95,7 +95,8 @@ class Forward:
     def _run(self, X, chosen, fused=True):
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
-            n, begun, is_sparse = X.shape[0], [], stays_sparse(self._network, X)
+            # Whatever the density, so that a row's outputs do not depend on the rows beside it.
+            n, begun, is_sparse = X.shape[0], [], takes_entries(self._network, X)
             capacity = slice_rows(n, self._most_rows)
             most_entries = _most_entries(X, capacity) if is_sparse else None
             passes = [self._pass(capacity, fused, most_entries, is_second=False)]

@@ -7,11 +7,14 @@ import scipy.sparse
 MOST_DENSITY = 0.1
 
 
+def takes_entries(network, X):
+    """Say whether a network can read X entry by entry."""
+    return scipy.sparse.issparse(X) and bool(network) and network[0].takes_sparse
+
+
 def stays_sparse(network, X):
-    """Say whether a network reads X as a sparse matrix."""
-    if not scipy.sparse.issparse(X) or not network or not network[0].takes_sparse:
-        return False
-    return X.nnz <= MOST_DENSITY * X.shape[0] * X.shape[1]
+    """Say whether a network is trained on the entries of X: where it can read them and they are few."""
+    return takes_entries(network, X) and X.nnz <= MOST_DENSITY * X.shape[0] * X.shape[1]
 
 
 def n_entries_of(matrices):

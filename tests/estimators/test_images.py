@@ -64,6 +64,24 @@ def test_other_shapes_are_refused(shape, device):
         classifier.predict(IMAGES.reshape(-1, *shape))
 
 
+def test_a_model_goes_on_with_images_of_its_shape(device):
+    model = Model([Conv2D(4, 3), Dense(10), SoftMax()], device=device, random_state=0)
+    model.fit(IMAGES, Y, loss="categorical_cross_entropy", max_iter=1)
+    for X in (IMAGES, ROWS):
+        model.fit(X, Y, loss="categorical_cross_entropy", max_iter=1, validation_data=(IMAGES[:9], Y[:9]))
+    with pytest.raises(ValueError, match=r"expected samples of shape \(8, 8, 1\)"):
+        model.fit(IMAGES.reshape(-1, 4, 16, 1), Y, loss="categorical_cross_entropy", max_iter=1)
+    assert model.layers == [Reshape((8, 8, 1)), Conv2D(4, 3), Dense(10), SoftMax()]
+
+
+@pytest.mark.parametrize("X", [ROWS, IMAGES], ids=["rows", "images"])
+def test_a_shape_with_a_gap_to_fill(X, device):
+    layers = [Reshape((8, 8, -1)), Conv2D(4, 3), "relu"]
+    classifier = new(layers, device=device, max_iter=1).fit(X, Y)
+    assert classifier.model_.layers[:2] == layers[:2]
+    assert_bitwise([classifier.predict_proba(IMAGES)], [classifier.predict_proba(ROWS)])
+
+
 def test_rows_are_no_images(device):
     with pytest.raises(ValueError, match=r"Conv2D.*put a Reshape before it"):
         new(device=device).fit(ROWS, Y)

@@ -63,6 +63,14 @@ def test_moments(initializer, mean, deviation, limit):
         assert np.abs(values - mean).max() >= 0.999 * deviation
 
 
+@pytest.mark.parametrize(
+    ("initializer", "fan"), [(HeNormal(), 25 * 8), (GlorotUniform(), 25 * (8 + 16) / 2)], ids=["inputs", "both"]
+)
+def test_fans_of_a_convolution_are_those_of_its_window(initializer, fan):
+    values = initializer.draw(np.random.default_rng(0), (5, 5, 8, 16))
+    np.testing.assert_allclose(values.std(), np.sqrt(initializer.gain / fan), rtol=0.03)
+
+
 @pytest.mark.parametrize("initializer", INITIALIZERS, ids=repr)
 def test_same_generator_same_values(initializer):
     first, second, other = (initializer.draw(np.random.default_rng(seed), (4, 6)) for seed in (1, 1, 2))

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skintricate import Model
+from skintricate.exceptions import ShapeError
 from skintricate.initializers import Constant
-from skintricate.layers import Columns, Concatenate, Dense, Embedding, Flatten, Scale, TanH
+from skintricate.layers import Columns, Concatenate, Dense, Dropout, Embedding, Flatten, Scale, TanH
 from skintricate.losses import MeanBias
 from skintricate.optimizers import Adam
 
@@ -135,15 +136,16 @@ def test_large_vocabularies(vocabulary, float64):
 
 
 def test_whole_numbers_have_no_gradient(float64):
-    """What lies before an embedding learns nothing from it, and something from what lies beside it."""
+    """What lies before an embedding would learn nothing from it, and is refused; what lies beside it learns."""
     generator = np.random.default_rng(0)
     X, Y = generator.integers(0, 5, (9, 2)).astype(float), generator.normal(size=(9, 2))
-    beside = Concatenate([[Embedding(5, 3), Flatten()], [Columns(1)]])
-    for network in ([Scale(), Embedding(5, 3), Dense(2)], [Scale(), beside, Dense(2)]):
-        weights = [np.ones((1, 2)), *random_weights(network, 2)[1:]]
-        _, steps = gradient_step(network, weights, X, Y, MeanBias(), float64)
-        assert steps[0].any() == (beside in network)
-        assert steps[1].any()
+    beside = Concatenate([[Embedding(5, 3), Flatten()], [Columns(1), Scale()]])
+    for before in ([Scale()], [Dense(2)]):
+        with pytest.raises(ShapeError, match="put it first, or into a branch after Columns"):
+            Model([*before, beside, Dense(2)], device=float64).fit(X, Y)
+    network = [Dropout(0.0), beside, Dense(2)]
+    _, steps = gradient_step(network, random_weights(network, 2), X, Y, MeanBias(), float64)
+    assert all(step.any() for step in steps)
 
 
 def test_first_values():

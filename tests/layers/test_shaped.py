@@ -26,6 +26,7 @@ from reference import ACTIVATIONS, Network, central_differences
 from reference_layers import LAYERS as KNOWN
 
 from skintricate import Model, layers
+from skintricate.kernels import shuffled_order
 from skintricate.layers import (
     Activation,
     Concatenate,
@@ -107,6 +108,18 @@ def test_central_differences(name, float64):
     trained = [p[0].is_trained for p in parameters_of(network, X.shape[1])]
     pairs = [(found, wanted) for found, wanted, is_trained in zip(gradient, differences, trained) if is_trained]
     assert_close(*zip(*pairs), 2e-7)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_shuffled_batches(name, float64):
+    """Several batches take the rows of X that the epoch's order says, whatever reads them."""
+    network, X, Y = shaped_problem(name, 11)
+    order, fits = shuffled_order(11, 3, 0), []
+    for shuffle, rows in ((True, np.arange(11)), (False, order)):
+        model = Model(network, device=float64, dtype="float64", random_state=3)
+        model.fit(X[rows], Y[rows], batch_size=4, max_iter=1, shuffle=shuffle, optimizer=Adam(0.01))
+        fits.append(model.state.weights)
+    assert_bitwise(*fits)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)

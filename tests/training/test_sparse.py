@@ -59,15 +59,19 @@ def test_rows_without_entries_and_columns_out_of_order(float64):
 
 
 @pytest.mark.parametrize(
-    ("network", "rows"),
-    [([Dropout(0.1), Dense(3), SoftMax()], X), ([Dense(3), SoftMax()], scipy.sparse.csr_array(np.ones((90, 4))))],
+    ("network", "rows", "predicts_entries"),
+    [
+        ([Dropout(0.1), Dense(3), SoftMax()], X, False),
+        ([Dense(3), SoftMax()], scipy.sparse.csr_array(np.ones((90, 4))), True),
+    ],
     ids=["another layer first", "hardly sparse"],
 )
-def test_what_becomes_dense(network, rows, device, lowered):
+def test_what_becomes_dense(network, rows, predicts_entries, device, lowered):
     model = Model(network, device=device, random_state=0)
     model.fit(rows, Y, loss="categorical_cross_entropy", max_iter=1)
-    assert model.predict(rows).shape == (90, 3)
     assert not any(lowered)
+    assert model.predict(rows).shape == (90, 3)
+    assert lowered[-1] == predicts_entries
 
 
 def test_entries_that_do_not_fit_are_streamed(device, lowered, monkeypatch):
@@ -95,6 +99,15 @@ def test_density_that_stays_sparse():
     assert sparse.stays_sparse([EmbeddingBag(3)], X)
     assert not sparse.stays_sparse([ReLU()], X)
     assert not sparse.stays_sparse([Dense(3)], X.toarray())
+
+
+@pytest.mark.parametrize("density", [0.03, 0.6])
+def test_a_row_has_the_same_outputs_whatever_is_beside_it(density, device):
+    model = Model([Dense(20), ReLU(), Dense(1)], device=device, random_state=0)
+    model.fit(X, Y, max_iter=1)
+    rows = scipy.sparse.vstack([X[:7], scipy.sparse.random_array((30, 301), density=density, rng=RANDOM)], format="csr")
+    assert_bitwise([model.predict(rows)[:7]], [model.predict(X[:7])])
+    np.testing.assert_allclose(model.predict(rows), model.predict(rows.toarray()), rtol=1e-5, atol=1e-5)
 
 
 def test_no_entries_at_all(device):

@@ -121,7 +121,7 @@ def test_prediction_in_slices(sparse, overlaps, device, monkeypatch):
     network = [Dense(9), TanH(), Dense(3), SoftMax()]
     weights = random_weights(network, I)
     whole = model_with(network, weights, device, "float32")
-    expected, outputs = whole.predict(data()[0]), whole.outputs(data()[0])
+    expected, outputs = whole.predict(data(sparse)[0]), whole.outputs(data(sparse)[0])
     monkeypatch.setenv("SKINTRICATE_MEMORY_LIMIT", "20k")
     sliced = model_with(network, weights, device, "float32")
     assert_bitwise([sliced.predict(data(sparse)[0])], [expected])

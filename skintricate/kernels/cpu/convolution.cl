@@ -163,6 +163,7 @@ static inline void begin_weight_sum(const global Stage *stage, Window w, Left le
         s->end_y = SMALLER(s->end_y, end_inside(s->rows.down[r], w.stride_y, w.height, w.out_height));
         s->is_uniform &= s->rows.stride[r] == s->rows.stride[0];
     }
+    s->begin_x = SMALLER(s->begin_x, w.out_width);
     s->end_x = LARGER(s->end_x, s->begin_x);
 }
 
