@@ -8,12 +8,12 @@ import functools
 from dataclasses import dataclass
 from importlib.resources import files
 
-from skintricate.kernels.stage import definitions
+from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL_STAGES, definitions
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
-# Those of layers that not every network has; whatever it asks for, it has the first and the last two.
-OPTIONAL_SOURCES = ("places", "convolution", "pooling", "normalization", "embedding", "sparse", "shapes", "optional")
+# Those of layers that not every network has; whatever it asks for, it has these two of them.
+OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
 GPU_SOURCES = (
     *("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
@@ -21,11 +21,12 @@ GPU_SOURCES = (
 )
 SOURCES = {
     "cpu": (
-        *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "cpu/window", "cpu/convolution"),
+        *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "optional", "cpu/window", "cpu/convolution"),
         *(f"cpu/{name}" for name in CPU_SOURCES),
     ),
     "gpu": (
-        *("gpu/group", *SHARED_SOURCES, "gpu/epoch", "gpu/dense", *OPTIONAL_SOURCES, "gpu/convolution", "gpu/sparse"),
+        *("gpu/group", *SHARED_SOURCES, "gpu/epoch", "gpu/dense", *OPTIONAL_SOURCES, "optional"),
+        *("gpu/convolution", "gpu/sparse"),
         *(f"gpu/{name}" for name in GPU_SOURCES),
     ),
 }
@@ -100,8 +101,8 @@ def _definitions(optional):
 
 def source_names(tile, optional):
     """Return the names of the files of a tile's program in their order, with these of the optional ones."""
-    wanted = {*optional, "places", "shapes", "optional"} if optional else set()
-    unused = {*tile.unused_sources, *(name for name in OPTIONAL_SOURCES if name not in wanted)}
+    wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
+    unused = {*tile.unused_sources, *(name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)}
     return [name for name in SOURCES[tile.family] if name not in unused and BELONGING.get(name) not in unused]
 
 
@@ -139,11 +140,39 @@ def _function(declaration, arguments, cases):
     )
 
 
-def _sized(name, sizes):
-    """Return the text of a file; that of products once for every size of a tile."""
-    if name != "gpu/product":
-        return read_source(name)
-    return "\n".join(f"#define SIZE {size}\n{read_source(name)}\n#undef SIZE" for size in sizes)
+def _text(name, tile, optional):
+    """Return the text of a source: a file, that of products once for every size of a tile, or what calls others."""
+    if name == "optional":
+        return _calls({*optional, *NEEDED_BY_ALL})
+    if name == "gpu/product":
+        return "\n".join(f"#define SIZE {size}\n{read_source(name)}\n#undef SIZE" for size in tile.sizes)
+    return read_source(name)
+
+
+def _calls(sources):
+    """Return the functions that make the stages of some optional sources, by their kind."""
+
+    def cases(stages, call):
+        names = [name for source in stages if source in sources for name in stages[source] if name not in OF_FAMILIES]
+        return [f"    case {name.upper()}: {call.format(name)}" for name in names]
+
+    return "\n".join(
+        [
+            "#define OPTIONAL",
+            "FUNCTION void optional_rows(ROW_ARGUMENTS) {",
+            "    switch (stage->kind) {",
+            *cases(OPTIONAL_ROW_STAGES, "{}_rows(step, stage, block, n0, count, scratch); break;"),
+            "    }",
+            "}",
+            "/* A tile of a stage that is not one of rows; says whether the stage is one. */",
+            "static inline bool optional_tile(STEP step, STAGE stage, int tile) {",
+            "    switch (stage->kind) {",
+            *cases(OPTIONAL_STAGES, "{}(step, stage, tile); return true;"),
+            "    }",
+            "    return false;",
+            "}",
+        ]
+    )
 
 
 @functools.cache
@@ -175,7 +204,7 @@ class Program:
                 read_source("common"),
                 read_source("random"),
                 vocabulary.source(),
-                *(_sized(name, tile.sizes) for name in source_names(tile, optional)),
+                *(_text(name, tile, optional) for name in source_names(tile, optional)),
             ]
         )
         self._program = device.program(source, tile.options(dtype))

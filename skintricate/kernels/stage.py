@@ -56,7 +56,8 @@ ROW_KERNELS = (
     "softmax_backward",
 )
 # Stages of layers that a program has only where a network asks for them, by the source that holds them: those that take
-# blocks of rows, and others. They have no kernels of their own.
+# blocks of rows, and others. They have no kernels of their own: a stage "x" is made by the function `x_rows` of its
+# source, or `x`; see `program.py`.
 OPTIONAL_ROW_STAGES = {
     "shapes": ("reshape", "copy_columns", "add", "noise"),
     "convolution": ("convolution_forward", "convolution_backward_input"),
@@ -74,6 +75,8 @@ OPTIONAL_STAGES = {
     "embedding": ("embedding_backward_weights",),
     "sparse": ("sparse_backward_weights",),
 }
+# Those that CPUs and GPUs make in ways of their own, which their rows.cl and wide.cl name.
+OF_FAMILIES = (*OPTIONAL_ROW_STAGES["convolution"], *OPTIONAL_STAGES["convolution"], "sparse_backward_weights")
 OPTIONAL = tuple(itertools.chain(*OPTIONAL_ROW_STAGES.values(), *OPTIONAL_STAGES.values()))
 # Those whose tiles are columns.
 COLUMN_STAGES = OPTIONAL_STAGES["normalization"]
