@@ -4,6 +4,7 @@ They follow scikit-learn's conventions without needing it: ``get_params`` and ``
 them clonable and searchable, ``==`` and ``repr`` compare and show the parameters.
 """
 
+import functools
 import inspect
 
 import numpy as np
@@ -13,6 +14,7 @@ class Configurable:
     """Base class. ``__init__`` stores each parameter under its own name and may check it."""
 
     @classmethod
+    @functools.cache
     def parameter_names(cls):
         """Return the names of the constructor's parameters."""
         if cls.__init__ is object.__init__:

@@ -168,6 +168,12 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """What the last fit recorded of every epoch and step."""
         return self._fitted_model().history_
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls):
+        """Return the names of the parameters; a search asks for them three times a fit."""
+        return super()._get_param_names()
+
     def get_params(self, deep=True):
         """Return the parameters, those of nested objects and named layers included.
 
@@ -297,16 +303,19 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _check_training_data(self, X, y, sample_weight, reset):
         """Return validated X, y and sample weights."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=np.dtype(self.dtype),
-            multi_output=True,
-            y_numeric=self._y_is_numeric,
-            reset=reset,
-        )
+        if reset and self._is_plainly_valid(X, self.dtype) and _is_plain_target(y, len(X)):
+            self.n_features_in_ = X.shape[1]
+        else:
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                dtype=np.dtype(self.dtype),
+                multi_output=True,
+                y_numeric=self._y_is_numeric,
+                reset=reset,
+            )
         return shared(X), shared(_dense(y)), self._check_weight(sample_weight, X.shape[0], "sample_weight")
 
     def _check_weight(self, weight, n_samples, name):
@@ -486,18 +495,17 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         """Return the network's outputs for validated X."""
         check_is_fitted(self)
         X = rows_of(X, "X", image_shape(self.model_.layers, self.model_.n_features_in_))
-        if not self._is_plainly_valid(X):
+        if not (self._is_plainly_valid(X, self.model_.dtype) and X.shape[1] == self.n_features_in_):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(self.model_.dtype), reset=False)
         return self.model_.predict(shared(X))
 
-    def _is_plainly_valid(self, X):
+    def _is_plainly_valid(self, X, dtype):
         """Say whether scikit-learn's validation would return X itself: it takes longer than a small prediction."""
         return (
             type(X) is np.ndarray
-            and X.dtype == self.model_.dtype
+            and X.dtype == dtype
             and X.ndim == 2
-            and len(X) > 0
-            and X.shape[1] == self.n_features_in_
+            and X.size > 0
             and not hasattr(self, "feature_names_in_")
             and bool(np.isfinite(X).all())
         )
@@ -541,6 +549,13 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 def _seed_of(random_state):
     """Return the first number that an integer's generator draws; making it takes as long as checking the data."""
     return int(np.random.RandomState(random_state).randint(LARGEST_SEED))
+
+
+def _is_plain_target(y, n_samples):
+    """Say whether scikit-learn's validation would return y itself, a number or class for each sample."""
+    if type(y) is not np.ndarray or y.shape != (n_samples,):
+        return False
+    return y.dtype.kind in "biu" or (y.dtype.kind == "f" and bool(np.isfinite(y).all()))
 
 
 def _dense(y):

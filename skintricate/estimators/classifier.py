@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
@@ -224,6 +225,27 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         """
         return self._probabilities(self._outputs(X))
 
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy on samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes; of several labels, all have to be right.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            Share of samples whose prediction is right, in [0, 1].
+        """
+        predicted = self.predict(X)
+        is_plain = type(y) is np.ndarray and y.dtype == predicted.dtype and y.shape == predicted.shape
+        if is_plain and y.ndim == 1 and y.dtype.kind in "biu" and sample_weight is None:
+            return float(np.mean(predicted == y))  # scikit-learn's checks take longer than many a prediction
+        return accuracy_score(y, predicted, sample_weight=sample_weight)
+
     def predict_log_proba(self, X):
         """Predict the logarithms of the probabilities of the classes.
 
@@ -247,7 +269,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         """Return the ``Classes`` of a target."""
         self._check_class_weight()
         try:
-            kind = type_of_target(y, input_name="y")
+            kind = _kind_of_target(y)
             if kind not in ("binary", "multiclass", "multilabel-indicator"):
                 check_classification_targets(y)  # scikit-learn's words for what it refuses
         except TypeError as error:
@@ -407,6 +429,15 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         if outputs.shape[1] == 1:
             return target.classes[(outputs[:, 0] > 0.5).astype(int)]
         return target.classes[outputs.argmax(axis=1)]
+
+
+def _kind_of_target(y):
+    """Return scikit-learn's word for the kind of a target; integers, the usual case, skip most of its checks."""
+    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu":
+        n_classes = len(np.unique(y))
+        if 2 * n_classes <= len(y):  # else it may warn
+            return "binary" if n_classes <= 2 else "multiclass"
+    return type_of_target(y, input_name="y")
 
 
 def _flat(y, warn=False):

@@ -37,8 +37,8 @@ class Lowering:
     optimizer : Optimizer or None, default=None
     alpha : float, default=0.0
         L2 penalty, divided by the sum of a step's sample weights.
-    validation : Validation or None, default=None
-        Data whose score the device counts after each epoch; it has linear terms.
+    scored : ScoredRows or None, default=None
+        Rows whose score the device counts after each epoch.
     fused : bool, default=True
         Whether activations are computed with the layer before them, whose own values are then nowhere.
     is_sparse : bool, default=False
@@ -54,12 +54,12 @@ class Lowering:
         loss=None,
         optimizer=None,
         alpha=0.0,
-        validation=None,
+        scored=None,
         fused=True,
         is_sparse=False,
     ):
         self.is_sparse = is_sparse
-        self._fused, self._validation = fused, validation
+        self._fused, self._scored = fused, scored
         self.layers = list(layers)
         self._input_shape = (int(n_features),)
         self.training = loss is not None
@@ -85,7 +85,7 @@ class Lowering:
         if self.training:
             self.backward(steps, self.reshaped_back(y, output, self._emit_loss(output, linked)))
             self._updates.emit(self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1)
-        if self._validation is not None:
+        if self._scored is not None:
             self._emit_validation()
             self.plan.best = self._reserve_parameters(self.plan.parameter_count)
         largest = max(self.plan.workspace_size, self.plan.parameter_size)
@@ -342,17 +342,16 @@ class Lowering:
         """Emit the score of validation rows: the forward pass of a prediction, and the sums."""
         launches, self.plan.launches, self.training = self.plan.launches, [], False
         y = self._flat(self._emit_forward(self.layers)[1])
-        *_, factors = self._validation.linear_terms
         self.launch(
             "validation_score",
             outputs=y.columns,
             value=y.offset,
-            code=SUMS.index(self._validation.sum),
-            constants=self.constant(*factors),
+            code=SUMS.index(self._scored.sum),
+            constants=self.constant(*self._scored.factors),
             losses=0,
         )
         self.plan.validation_launches, self.plan.launches = self.plan.launches, launches
-        self.plan.validation_steps = -(-len(self._validation.data) // self.plan.batch_size)
+        self.plan.validation_steps = -(-self._scored.n_rows // self.plan.batch_size)
 
     def _emit_loss(self, y, linked):
         """Emit the loss of the output and return the offset of its gradient."""

@@ -6,9 +6,9 @@ import numpy as np
 
 from skintricate.training.contents import Contents, prediction_runs
 from skintricate.training.forward import slice_rows
-from skintricate.training.lowering import Lowering
 from skintricate.training.phases import Phases
 from skintricate.training.planning import lower_training
+from skintricate.training.plans import lower
 from skintricate.training.trainer import capacity_of
 
 # Integers of a network's `control`; see epoch.cl.
@@ -198,7 +198,7 @@ class PredictingMember(Member):
 
     def __init__(self, request, program):
         batch_size = slice_rows(len(request.X), LARGEST_BATCH)
-        super().__init__(Lowering(request.network, request.X.shape[1], batch_size, program).run())
+        super().__init__(lower(request.network, request.X.shape[1], batch_size, program))
         self._state, self._X, self._layout = request.state, request.X, program.tile.layout
         self.dtype = np.dtype(request.dtype)
         self._phases = Phases.of_prediction(self.plan)

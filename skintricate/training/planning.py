@@ -6,9 +6,9 @@ import numpy as np
 
 from skintricate.exceptions import DeviceMemoryError
 from skintricate.training import resident
-from skintricate.training.lowering import Lowering
 from skintricate.training.network import walk
 from skintricate.training.on_device import ResidentTrainer
+from skintricate.training.plans import lower
 from skintricate.training.sparse import Entries, n_entries_of, stays_sparse
 from skintricate.training.streamed import StreamedTrainer
 from skintricate.training.vocabulary import program_for
@@ -26,17 +26,17 @@ def require_parameters(device, dtype, network, shapes, optimizer):
 
 def lower_training(network, data, program, options, validation, is_sparse=False):
     """Return the plan of training a network, its score on validation data included where they are given."""
-    return Lowering(
+    return lower(
         network,
         data.n_features,
         min(options.batch_size, len(data)),
         program,
-        options.loss,
-        options.optimizer,
-        options.alpha,
-        validation=validation,
+        loss=options.loss,
+        optimizer=options.optimizer,
+        alpha=options.alpha,
+        scored=None if validation is None else validation.scored_rows,
         is_sparse=is_sparse,
-    ).run()
+    )
 
 
 def make_trainer(device, dtype, network, state, data, options):

@@ -2,10 +2,19 @@
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from skintricate.training.data import Data
+
+
+class ScoredRows(NamedTuple):
+    """Rows that the device scores: which sum it counts, the factors of outputs in it, and how many rows there are."""
+
+    sum: str
+    factors: tuple
+    n_rows: int
 
 
 @dataclass
@@ -31,6 +40,12 @@ class Validation:
         if not self.is_accuracy:
             return "squared_errors"
         return "class_hits" if self.data.class_codes else "label_hits"
+
+    @property
+    def scored_rows(self):
+        """What a plan has to know of the rows, which have linear terms."""
+        *_, factors = self.linear_terms
+        return ScoredRows(self.sum, tuple(factors), len(self.data))
 
     @functools.cached_property
     def linear_terms(self):

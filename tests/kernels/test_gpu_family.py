@@ -31,6 +31,7 @@ from skintricate.layers import ELU, GELU, Dense, Dropout, Identity, ReLU, Sigmoi
 from skintricate.losses import MeanSquared
 from skintricate.optimizers import Adam, Basic, Momentum
 from skintricate.training import Lowering, MinLossReached, planning, resident, streamed, vocabulary
+from skintricate.training import plans as kept_plans
 
 RANDOM = np.random.default_rng(0)
 NARROW, WIDE, IMAGES = (RANDOM.normal(size=size) for size in ((53, 13), (150, 300), (300, 784)))
@@ -138,6 +139,7 @@ def plans(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(Lowering, "run", spy)
+    monkeypatch.setattr(kept_plans, "_plans", {})
     return made
 
 

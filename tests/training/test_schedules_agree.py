@@ -37,6 +37,7 @@ from skintricate.layers import (
 from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, MeanSquared, Poisson
 from skintricate.optimizers import Adam, Basic
 from skintricate.training import Lowering, lowering, resident
+from skintricate.training import plans as kept_plans
 from skintricate.training.on_device import ResidentTrainer
 from skintricate.training.resident import Resident
 from skintricate.training.staged import Staged
@@ -64,12 +65,14 @@ def launched(monkeypatch):
         return plan
 
     monkeypatch.setattr(Lowering, "run", spy)
+    monkeypatch.setattr(kept_plans, "_plans", {})
     return plans
 
 
 def choose(schedule, monkeypatch):
     """Let training take a schedule: all in one launch, a launch for blocks of rows, or one for every stage."""
     name, _, groups = schedule.partition(", ")
+    monkeypatch.setattr(kept_plans, "_plans", {})
     monkeypatch.setattr(resident, "suits", lambda *_: name == "resident")
     if groups:
         monkeypatch.setattr(resident, "choose_groups", lambda *_: int(groups.split()[0]))

@@ -8,6 +8,7 @@ from contracts import assert_bitwise, assert_close
 from skintricate import IntricateClassifier, Model
 from skintricate.layers import GELU, Dense, Dropout, EmbeddingBag, ReLU, SoftMax
 from skintricate.training import Lowering, sparse
+from skintricate.training import plans as kept_plans
 
 RANDOM = np.random.default_rng(0)
 X = scipy.sparse.random_array((90, 301), density=0.05, format="csr", rng=RANDOM)
@@ -26,6 +27,7 @@ def lowered(monkeypatch):
         return run(self)
 
     monkeypatch.setattr(Lowering, "run", spy)
+    monkeypatch.setattr(kept_plans, "_plans", {})
     return made
 
 
