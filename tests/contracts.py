@@ -13,6 +13,7 @@ from skintricate.initializers import NormalRandom
 from skintricate.layers import (
     GELU,
     Activation,
+    AvgPool1D,
     AvgPool2D,
     BatchNorm,
     Columns,
@@ -26,8 +27,10 @@ from skintricate.layers import (
     Exponential,
     Flatten,
     GaussianNoise,
+    GlobalAvgPool1D,
     GlobalAvgPool2D,
     LayerNorm,
+    MaxPool1D,
     MaxPool2D,
     ReLU,
     Reshape,
@@ -95,6 +98,7 @@ IMAGE_LAYERS = [
     *[Reshape((4, 3, -1)), Conv2D(3, 2), Conv2D(4, (2, 3), (1, 2), (0, 1), 2, 2, initializers.HeNormal(), l1=0.1)],
     *[Conv2D(4, 3, padding="same", use_bias=False), Conv1D(3, 2), Conv1D(4, 3, 2, 1, 2, 2, l2=0.1)],
     *[MaxPool2D(), MaxPool2D((2, 3), 1, 1), AvgPool2D(), AvgPool2D(3, (2, 1), "same"), GlobalAvgPool2D()],
+    *[MaxPool1D(), MaxPool1D(3, 1, 1), AvgPool1D(), AvgPool1D(3, 2, "same"), GlobalAvgPool1D()],
     *[Embedding(5, 2), Embedding([5, 3], 2, initializers.Constant(0.5))],
 ]
 EVERYTHING = [*LAYERS, *IMAGE_LAYERS, *LOSSES, *OPTIMIZERS, *INITIALIZERS]
@@ -140,6 +144,14 @@ SHAPED = {
         2,
     ),
     "sequences": ([Reshape((12, 2)), Conv1D(5, 3, stride=2, padding=1), TanH(), Conv1D(3, 3), Dense(2)], 24, 2),
+    "pooled sequences": (
+        [
+            *[Reshape((13, 2)), MaxPool1D(2, 1), Conv1D(5, 3, padding="same"), ReLU(), MaxPool1D(2), Conv1D(4, 2)],
+            *[TanH(), MaxPool1D(3, 1, 1), AvgPool1D(2, padding="same"), Scale(), GlobalAvgPool1D(), Dense(2)],
+        ],
+        26,
+        2,
+    ),
     "pooling": (
         [
             Reshape((6, 6, 2)),

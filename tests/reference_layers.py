@@ -6,7 +6,17 @@ Images have the shape ``(N, height, width, channels)``.
 """
 
 import numpy as np
-from reference_windows import global_mean, largest, mean_inside, pair, places_of, pool, windows_of
+from reference_windows import (
+    global_mean,
+    largest,
+    mean_inside,
+    pair,
+    places_of,
+    pool,
+    pool_sequences,
+    sequence_mean,
+    windows_of,
+)
 from scipy import special
 
 
@@ -313,8 +323,11 @@ LAYERS = {
     "Reshape": _reshape,
     "Flatten": _reshape,
     "Columns": _columns,
+    "MaxPool1D": pool_sequences(np.max),
     "MaxPool2D": pool(largest, -np.inf),
+    "AvgPool1D": pool_sequences(np.mean),
     "AvgPool2D": pool(mean_inside, np.nan),
+    "GlobalAvgPool1D": sequence_mean,
     "GlobalAvgPool2D": global_mean,
     "Dense": _dense,
     "EmbeddingBag": _dense,

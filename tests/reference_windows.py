@@ -72,3 +72,33 @@ def mean_inside(windows):
 def global_mean(layer, x, shared):
     size = x.shape[1] * x.shape[2]
     return x.sum(axis=(1, 2)) / size, lambda g: (np.broadcast_to(g[:, None, None] / size, x.shape), [])
+
+
+def pool_sequences(reduce):
+    """Return a layer that makes one number of each channel of a window of a sequence, by the largest or the mean."""
+
+    def pool(layer, x, shared):
+        size, stride = layer.pool_size, layer.stride or layer.pool_size
+        windows = [
+            places[(places >= 0) & (places < x.shape[1])]
+            for places in places_of(x.shape[1], size, stride, layer.padding)
+        ]
+
+        def back(g):
+            gradient = np.zeros_like(x)
+            for number, places in enumerate(windows):
+                taken, share = x[:, places], g[:, number][:, None]
+                if reduce is np.max:
+                    share = share * (np.arange(len(places))[:, None] == taken.argmax(axis=1)[:, None])
+                else:
+                    share = share / len(places)
+                gradient[:, places] += share
+            return gradient, []
+
+        return np.stack([reduce(x[:, places], axis=1) for places in windows], axis=1), back
+
+    return pool
+
+
+def sequence_mean(layer, x, shared):
+    return x.mean(axis=1), lambda g: (np.repeat(g[:, None] / x.shape[1], x.shape[1], axis=1), [])

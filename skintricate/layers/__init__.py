@@ -21,7 +21,14 @@ from skintricate.layers.dropout import Dropout
 from skintricate.layers.embedding import Embedding, EmbeddingBag
 from skintricate.layers.noise import GaussianNoise
 from skintricate.layers.normalization import BatchNorm, LayerNorm, Scale
-from skintricate.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from skintricate.layers.pooling import (
+    AvgPool1D,
+    AvgPool2D,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    MaxPool1D,
+    MaxPool2D,
+)
 from skintricate.layers.shapes import Columns, Flatten, Reshape
 from skintricate.layers.softmax import SoftMax
 
@@ -44,6 +51,7 @@ __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "AvgPool1D",
     "AvgPool2D",
     "BatchNorm",
     "Columns",
@@ -57,11 +65,13 @@ __all__ = [
     "Exponential",
     "Flatten",
     "GaussianNoise",
+    "GlobalAvgPool1D",
     "GlobalAvgPool2D",
     "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool1D",
     "MaxPool2D",
     "Parameter",
     "ReLU",

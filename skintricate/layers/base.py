@@ -102,6 +102,7 @@ def shapes_through(layers, input_shape):
 
 
 def require_flat(input_shape):
-    """Raise ``ShapeError`` where a sample is an image, for a layer that cannot take one."""
+    """Raise ``ShapeError`` where a sample is an image or a sequence, for a layer that cannot take one."""
     if len(input_shape) != 1:
-        raise ShapeError("it needs one number after the other; put Flatten() or GlobalAvgPool2D() before it.")
+        means = {2: " or GlobalAvgPool1D()", 3: " or GlobalAvgPool2D()"}.get(len(input_shape), "")
+        raise ShapeError(f"it needs one number after the other; put Flatten(){means} before it.")

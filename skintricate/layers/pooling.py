@@ -5,7 +5,7 @@ from skintricate.layers.window import axis_of, check_numbers, check_padding, ima
 
 
 class Pooling(Layer):
-    """Base class: a subclass names its kernels, and says where its windows lie.
+    """Base class: a subclass names its kernels and axes, and says where its windows lie.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class WindowPooling(Pooling):
             check_numbers(self, "stride", stride, 1, self._axes)
         check_padding(self, padding, self._axes)
         if not isinstance(padding, str):
-            pairs = zip(pair_of(padding, self._axes), pair_of(pool_size, self._axes))
+            pairs = zip(pair_of(padding, self._axes, 0), pair_of(pool_size, self._axes))
             if any(before >= size for before, size in pairs):
                 raise ValueError(
                     f"{type(self).__name__}: padding must be less than pool_size={pool_size}, got {padding!r}."
@@ -83,12 +83,14 @@ class WindowPooling(Pooling):
         padding = (self.padding,) * 2 if isinstance(self.padding, str) else pair_of(self.padding, self._axes, 0)
         return axis_of(
             ("height", height, kernel_y, stride_y, padding[0], 1),
-            ("width", width, kernel_x, stride_x, padding[1], 1),
+            ("width" if len(self._axes) == 2 else "length", width, kernel_x, stride_x, padding[1], 1),
         )
 
 
 class MaxPool2D(WindowPooling):
-    """The largest value of every window, channel by channel; of equals the first has the gradient.
+    """The largest value of every window, channel by channel: ``y[p] = max over taps of x[pixel of the tap]``.
+
+    Of equals the first has the gradient. NaN is the largest of all.
 
     Parameters
     ----------
@@ -97,7 +99,16 @@ class MaxPool2D(WindowPooling):
     stride : int or (int, int), default=None
         Pixels from one window to the next; None is ``pool_size``.
     padding : {"valid", "same"}, int or (int, int), default="valid"
-        Pixels around the image, which do not count; less than ``pool_size``.
+        Pixels around the image, which do not count; less than ``pool_size``. With ``"same"`` there are
+        ``ceil(size / stride)`` windows; where they need an odd number of pixels, the odd one goes behind, below and to
+        the right.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no integer, or pair of them, of its range.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are images no smaller than a window.
 
     Examples
     --------
@@ -109,8 +120,39 @@ class MaxPool2D(WindowPooling):
     kernel = "max_pool"
 
 
+class MaxPool1D(MaxPool2D):
+    """The largest value of every window of a sequence of shape ``(length, channels)``, channel by channel.
+
+    ``y[p] = max over taps of x[place of the tap]``. Of equals the first has the gradient. NaN is the largest of all.
+
+    Parameters
+    ----------
+    pool_size : int, default=2
+        Length of a window.
+    stride : int, default=None
+        Places from one window to the next; None is ``pool_size``.
+    padding : {"valid", "same"} or int, default="valid"
+        Places before and behind the sequence, which do not count; see ``MaxPool2D``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no integer of its range.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are sequences no shorter than a window.
+
+    Examples
+    --------
+    >>> from skintricate.layers import MaxPool1D
+    >>> MaxPool1D(2).output_shape((96, 8))
+    (48, 8)
+    """
+
+    _axes = ("length",)
+
+
 class AvgPool2D(WindowPooling):
-    """The mean of every window, channel by channel.
+    """The mean of every window, channel by channel: ``y[p] = sum over taps of x[pixel of the tap] / number of taps``.
 
     Parameters
     ----------
@@ -119,7 +161,14 @@ class AvgPool2D(WindowPooling):
     stride : int or (int, int), default=None
         Pixels from one window to the next; None is ``pool_size``.
     padding : {"valid", "same"}, int or (int, int), default="valid"
-        Pixels around the image, which do not count; less than ``pool_size``.
+        Pixels around the image, which do not count: a mean is that of the taps inside of the image. See ``MaxPool2D``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no integer, or pair of them, of its range.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are images no smaller than a window.
 
     Examples
     --------
@@ -131,8 +180,44 @@ class AvgPool2D(WindowPooling):
     kernel = "average_pool"
 
 
+class AvgPool1D(AvgPool2D):
+    """The mean of every window of a sequence of shape ``(length, channels)``, channel by channel.
+
+    ``y[p] = sum over taps of x[place of the tap] / number of taps``.
+
+    Parameters
+    ----------
+    pool_size : int, default=2
+        Length of a window.
+    stride : int, default=None
+        Places from one window to the next; None is ``pool_size``.
+    padding : {"valid", "same"} or int, default="valid"
+        Places before and behind the sequence, which do not count; see ``AvgPool2D``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no integer of its range.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are sequences no shorter than a window.
+
+    Examples
+    --------
+    >>> from skintricate.layers import AvgPool1D
+    >>> AvgPool1D(3, stride=2, padding="same").output_shape((7, 4))
+    (4, 4)
+    """
+
+    _axes = ("length",)
+
+
 class GlobalAvgPool2D(Pooling):
-    """The mean of every channel over the whole image: a number a channel.
+    """The mean of every channel over the whole image, a number a channel: ``y = sum over pixels of x / pixels``.
+
+    Raises
+    ------
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are images.
 
     Examples
     --------
@@ -151,6 +236,24 @@ class GlobalAvgPool2D(Pooling):
         """Return the only window."""
         height, width, _ = image_of(input_shape)
         return axis_of(("height", height, height, 1, 0, 1), ("width", width, width, 1, 0, 1))
+
+
+class GlobalAvgPool1D(GlobalAvgPool2D):
+    """The mean of every channel over the whole sequence, a number a channel: ``y = sum over places of x / length``.
+
+    Raises
+    ------
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are sequences of shape ``(length, channels)``.
+
+    Examples
+    --------
+    >>> from skintricate.layers import GlobalAvgPool1D
+    >>> GlobalAvgPool1D().output_shape((48, 8))
+    (8,)
+    """
+
+    _axes = ("length",)
 
 
 def _are_apart(window):

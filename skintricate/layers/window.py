@@ -38,9 +38,11 @@ def require_image(input_shape, axes):
     """Raise ``ShapeError`` unless a sample has these axes and channels."""
     if len(input_shape) != len(axes) + 1:
         example = "Reshape((28, 28, 1))" if len(axes) == 2 else "Reshape((100, 1))"
+        names = "Conv{0}D, MaxPool{0}D, AvgPool{0}D or GlobalAvgPool{0}D"
+        others = {2: f"for sequences take {names.format(1)}, or ", 3: f"for images take {names.format(2)}, or "}
         raise ShapeError(
-            f"it needs samples of shape ({', '.join(axes)}, channels); put a Reshape before it, such as {example}, "
-            "or give X in that shape."
+            f"it needs samples of shape ({', '.join(axes)}, channels); {others.get(len(input_shape), '')}put a Reshape "
+            f"before it, such as {example}, or give X in that shape."
         )
 
 

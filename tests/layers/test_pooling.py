@@ -2,20 +2,32 @@
 
 import numpy as np
 import pytest
-from contracts import assert_bitwise, assert_close, check_step, check_step_float32, gradient_step, model_with
+from contracts import (
+    assert_bitwise,
+    assert_close,
+    check_step,
+    check_step_float32,
+    gradient_step,
+    model_with,
+    random_weights,
+)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from skintricate.exceptions import ShapeError
 from skintricate.layers import (
     GELU,
+    AvgPool1D,
     AvgPool2D,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool1D,
     GlobalAvgPool2D,
     Identity,
+    MaxPool1D,
     MaxPool2D,
     ReLU,
     Reshape,
@@ -62,6 +74,69 @@ def test_any_image(cls, size, channels, pool_size, stride, padding, activation, 
     before = [Conv2D(channels, 1), *([] if activation is None else [activation])]
     for network in ([*first, layer, Dense(2)], [*first, *before, layer, Dense(2)]):
         check_step(network, *data, float64)
+
+
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+@given(
+    cls=st.sampled_from([MaxPool1D, AvgPool1D]),
+    length=st.integers(1, 20),
+    channels=st.sampled_from([1, 2, 5, 8, 17]),
+    pool_size=st.integers(1, 5),
+    stride=st.one_of(st.none(), st.integers(1, 6)),
+    padding=st.sampled_from(["valid", "same", 0, 1, 3]),
+    activation=st.sampled_from([None, ReLU(), TanH(), GELU()]),
+    n_samples=st.integers(1, 9),
+)
+def test_any_sequence(cls, length, channels, pool_size, stride, padding, activation, n_samples, float64):
+    """At the input, and after a layer whose gradient goes through an activation or none."""
+    try:
+        layer = cls(pool_size, stride, padding)
+        layer.output_shape((length, channels))
+    except ValueError:
+        assume(False)
+    first, data = [Reshape((length, channels))], random_data(n_samples, length * channels, 2)
+    before = [Conv1D(channels, 1), *([] if activation is None else [activation])]
+    for network in ([*first, layer, Dense(2)], [*first, *before, layer, GlobalAvgPool1D(), Dense(2)]):
+        check_step(network, *data, float64)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 1])
+def test_sequences_are_images_of_height_one(padding, float64):
+    X, Y = random_data(7, 26, 2)
+    both = (0, padding) if padding == 1 else padding
+    networks = (
+        [
+            *[Reshape((1, 13, 2)), Conv2D(5, (1, 2)), ReLU(), MaxPool2D((1, 3), (1, 2), both)],
+            *[AvgPool2D((1, 2), (1, 1), both), GlobalAvgPool2D(), Dense(2)],
+        ],
+        [
+            *[Reshape((13, 2)), Conv1D(5, 2), ReLU(), MaxPool1D(3, 2, padding)],
+            *[AvgPool1D(2, 1, padding), GlobalAvgPool1D(), Dense(2)],
+        ],
+    )
+    weights = random_weights(networks[0], 26)
+    results = [gradient_step(network, weights, X, Y, MeanSquared(), float64)[1] for network in networks]
+    assert_bitwise(*results)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (MaxPool1D(), (6, 3)),
+        (MaxPool1D(3, 2), (6, 3)),
+        (AvgPool1D(4, padding="same"), (4, 3)),
+        (AvgPool1D(3, 1, 1), (13, 3)),
+        (GlobalAvgPool1D(), (3,)),
+    ],
+    ids=repr,
+)
+def test_shapes_of_sequences(layer, shape):
+    assert layer.output_shape((13, 3)) == shape
 
 
 @pytest.mark.parametrize("layer", [MaxPool2D(2), MaxPool2D(3, 1, 1), AvgPool2D(2, 1), GlobalAvgPool2D()], ids=repr)
@@ -214,3 +289,20 @@ def test_same_as_torch(layer, more, float64):
 def test_windows_smaller_than_the_image_are_needed():
     with pytest.raises(ShapeError, match="a window of height 5 is larger than the input's height of 4"):
         MaxPool2D(5).output_shape((4, 9, 1))
+    with pytest.raises(ShapeError, match="a window of length 5 is larger than the input's length of 4"):
+        MaxPool1D(5).output_shape((4, 9))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", 1])
+@pytest.mark.parametrize("cls", [MaxPool1D, AvgPool1D])
+def test_sequences_same_as_torch(cls, padding, float64):
+    torch = pytest.importorskip("torch")
+    sequences = np.random.default_rng(0).normal(size=(3, 9, 4))
+    inputs = torch.tensor(sequences).movedim(-1, 1)
+    # Three windows of three need no padding.
+    layer, number = cls(3, padding=padding), padding if padding == 1 else 0
+    if cls is MaxPool1D:
+        outputs = torch.nn.functional.max_pool1d(inputs, 3, padding=number)
+    else:
+        outputs = torch.nn.functional.avg_pool1d(inputs, 3, padding=number, count_include_pad=False)
+    assert_close([pooled(layer, sequences, float64)], [outputs.movedim(1, -1).numpy()], 1e-13)

@@ -8,6 +8,7 @@ import pytest
 from skintricate import Model
 from skintricate.exceptions import ShapeError
 from skintricate.layers import (
+    AvgPool1D,
     AvgPool2D,
     BatchNorm,
     Columns,
@@ -18,8 +19,10 @@ from skintricate.layers import (
     Embedding,
     Flatten,
     GaussianNoise,
+    GlobalAvgPool1D,
     GlobalAvgPool2D,
     LayerNorm,
+    MaxPool1D,
     MaxPool2D,
     Reshape,
     Residual,
@@ -27,7 +30,7 @@ from skintricate.layers import (
     TanH,
 )
 
-IMAGE = Reshape((6, 4, 2))
+IMAGE, SEQUENCE = Reshape((6, 4, 2)), Reshape((24, 2))
 # Layers before, the one that does not fit (its samples have 48 values), its input's shape, and the remedy.
 SHAPES = [
     ([IMAGE], Conv2D(3, 7), (6, 4, 2), "use a smaller window or padding='same'"),
@@ -45,8 +48,17 @@ SHAPES = [
     ([IMAGE], Conv2D(3, 2, groups=2), (6, 4, 2), "groups=2 must divide the input's 2 channels and filters=3; choose"),
     ([], Conv2D(3, 2), (48,), "put a Reshape before it"),
     ([], Conv1D(3, 2), (48,), "put a Reshape before it"),
-    ([], MaxPool2D(), (48,), "put a Reshape before it"),
-    ([], GlobalAvgPool2D(), (48,), "put a Reshape before it"),
+    ([], MaxPool2D(), (48,), r"channels\); put a Reshape before it"),
+    ([], GlobalAvgPool2D(), (48,), r"channels\); put a Reshape before it"),
+    ([], AvgPool1D(), (48,), r"channels\); put a Reshape before it, such as Reshape\(\(100, 1\)\)"),
+    ([SEQUENCE], MaxPool2D(), (24, 2), "for sequences take Conv1D, MaxPool1D, AvgPool1D or GlobalAvgPool1D"),
+    ([SEQUENCE], GlobalAvgPool2D(), (24, 2), "for sequences take Conv1D, MaxPool1D, AvgPool1D or GlobalAvgPool1D"),
+    ([IMAGE], MaxPool1D(), (6, 4, 2), "for images take Conv2D, MaxPool2D, AvgPool2D or GlobalAvgPool2D"),
+    ([IMAGE], GlobalAvgPool1D(), (6, 4, 2), "for images take Conv2D, MaxPool2D, AvgPool2D or GlobalAvgPool2D"),
+    ([SEQUENCE], MaxPool1D(25), (24, 2), "a window of length 25 is larger than the input's length of 24"),
+    ([SEQUENCE], Columns(0, 2), (24, 2), r"put Flatten\(\) or GlobalAvgPool1D\(\) before it"),
+    ([SEQUENCE], Embedding(3, 2), (24, 2), r"put Flatten\(\) or GlobalAvgPool1D\(\) before it"),
+    ([Reshape((4, 3, 2, 2))], Columns(0, 2), (4, 3, 2, 2), r"put Flatten\(\) before it"),
     ([Reshape((24, 2))], Conv2D(3, 2), (24, 2), r"samples of shape \(height, width, channels\)"),
     ([IMAGE], Conv1D(3, 2), (6, 4, 2), r"samples of shape \(length, channels\)"),
     ([], Residual([Dense(5)]), (48,), "end them in a layer with 48 outputs a sample"),
@@ -143,6 +155,13 @@ PARAMETERS = [
     (lambda: MaxPool2D(2, 1.0), "stride", TypeError),
     (lambda: MaxPool2D(2, padding=2), "padding", ValueError),
     (lambda: AvgPool2D((3, 1), padding=1), "padding", ValueError),
+    (lambda: MaxPool1D(0), "pool_size", ValueError),
+    (lambda: MaxPool1D((2, 2)), "pool_size", TypeError),
+    (lambda: MaxPool1D(2, (1, 1)), "stride", TypeError),
+    (lambda: MaxPool1D(2, 1.0), "stride", TypeError),
+    (lambda: MaxPool1D(2, padding=2), "padding", ValueError),
+    (lambda: AvgPool1D(3, padding=(1, 1)), "padding", TypeError),
+    (lambda: AvgPool1D(2, padding="full"), "padding", ValueError),
     (lambda: AvgPool2D(2, padding="full"), "padding", ValueError),
     (lambda: Reshape(4), "target_shape", TypeError),
     (lambda: Reshape(()), "target_shape", TypeError),

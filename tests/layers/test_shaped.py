@@ -52,6 +52,7 @@ FEW_WEIGHTS = [
     "convolution",
     "groups",
     "sequences",
+    "pooled sequences",
     "layer normalisation",
     "batch normalisation",
     "branches",
