@@ -20,6 +20,11 @@ class Activation(Layer):
     hyper_parameters : tuple of str
         Names of the numeric parameters that the expressions use.
 
+    Raises
+    ------
+    KernelBuildError
+        From ``fit``: if an expression does not compile; the message has the compiler's log.
+
     Examples
     --------
     An activation of one's own is one short class:

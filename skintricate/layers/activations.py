@@ -22,6 +22,13 @@ class LeakyReLU(Activation):
     ----------
     slope : float, default=0.01
         Not negative.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is outside of its range.
     """
 
     value = "x > 0 ? x : slope * x"
@@ -40,6 +47,13 @@ class ELU(Activation):
     ----------
     alpha : float, default=1.0
         Positive.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is outside of its range.
     """
 
     value = "x > 0 ? x : alpha * expm1(x > 0 ? (real)0 : x)"

@@ -9,16 +9,25 @@ from skintricate.exceptions import ShapeError
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array that a layer learns.
+    """One array that a layer learns, or keeps.
 
     Parameters
     ----------
     name : str
+        What the array is to its layer, such as ``"kernel"``; unique there. Nothing is looked up by it.
     shape : tuple of int
         Its last number is that of outputs; the device has a row for each of the others' combinations.
     initializer : Initializer
+        Draws the first values, an array of this shape, by ``initializer.draw(generator, shape)`` from a generator that
+        the model's seed gives each parameter.
     is_trained : bool, default=True
         Whether an optimizer changes it; else it is only kept, saved and loaded.
+
+    Examples
+    --------
+    >>> from skintricate.layers import Dense
+    >>> [(parameter.name, parameter.shape) for parameter in Dense(3).parameters((2,))]
+    [('kernel', (2, 3)), ('bias', (1, 3))]
     """
 
     name: str

@@ -11,6 +11,15 @@ class Residual(Layer):
     ----------
     layers : sequence of Layer
 
+    Raises
+    ------
+    TypeError
+        If ``layers`` is no list or tuple of layers.
+    ValueError
+        If a layer is there twice.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: if the output of the layers has another shape than their input.
+
     Examples
     --------
     >>> from skintricate.layers import Dense, ReLU, Residual
@@ -63,6 +72,15 @@ class Concatenate(Layer):
     ----------
     branches : sequence of sequence of Layer
         A branch without layers is the input itself.
+
+    Raises
+    ------
+    TypeError
+        If ``branches`` is no list or tuple of lists of layers, or is empty.
+    ValueError
+        If a layer is there twice.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: if the outputs' shapes differ in more than their last numbers.
 
     Examples
     --------

@@ -22,7 +22,8 @@ class Conv2D(Weighted):
         Pixels from one window to the next.
     padding : {"valid", "same"}, int or (int, int), default="valid"
         Pixels of zeros around the image. ``"valid"`` has none; with ``"same"`` there are
-        ``ceil(size / stride)`` windows.
+        ``ceil(size / stride)`` windows; where they need an odd number of pixels, the odd one goes behind, below and to
+        the right, as in Keras.
     dilation : int or (int, int), default=1
         Pixels of the image from one pixel of a window to the next.
     groups : int, default=1
@@ -35,6 +36,14 @@ class Conv2D(Weighted):
     use_bias : bool, default=True
     l1, l2 : float, default=0.0
         Penalties of this layer alone; see ``Dense``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of another type, or outside of its range.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are images no smaller than a window, whose channels
+        ``groups`` divides.
 
     Examples
     --------
@@ -162,6 +171,8 @@ class Conv2D(Weighted):
 class Conv1D(Conv2D):
     """Convolution of sequences of shape ``(length, channels)``.
 
+    ``y[p] = sum over taps of x[place of the tap] W[tap] + b``.
+
     The parameters are those of ``Conv2D``, with a number for each pair; the kernel has the shape
     ``(length, channels / groups, filters)``.
 
@@ -176,6 +187,14 @@ class Conv1D(Conv2D):
     kernel_initializer, bias_initializer : Initializer, default=None
     use_bias : bool, default=True
     l1, l2 : float, default=0.0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of another type, or outside of its range.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: unless samples are sequences no shorter than a window, whose
+        channels ``groups`` divides.
 
     Examples
     --------

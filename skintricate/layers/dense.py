@@ -100,7 +100,8 @@ class FullyConnected(Weighted):
 class Dense(FullyConnected):
     """Fully connected layer: ``y = x W + b``.
 
-    It takes all values of a sample: an image is read pixel by pixel, each with its channels.
+    It takes all values of a sample: an image is read pixel by pixel, each with its channels. As the first layer of a
+    network it takes a sparse X by the rule of ``EmbeddingBag``.
 
     Parameters
     ----------
@@ -114,6 +115,11 @@ class Dense(FullyConnected):
     l1, l2 : float, default=0.0
         Penalties ``l1 * sum(|W|) + l2 / 2 * sum(W^2)`` of this layer alone, divided by the sum of a batch's sample
         weights, as ``alpha`` is. Not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of another type, or outside of its range.
 
     Examples
     --------

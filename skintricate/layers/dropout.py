@@ -7,13 +7,27 @@ from skintricate.layers.base import Layer
 class Dropout(Layer):
     """Sets values to zero at random during training (Srivastava et al. 2014).
 
-    Kept values are divided by ``1 - rate``, so that predictions need no change. The random numbers are
+    ``y = x * kept / (1 - rate)``, kept being 0 with the probability ``rate``, else 1, for each number of each sample by
+    itself. Predictions, and scores of validation data, have ``y = x``. The random numbers are
     counter-based: they depend on the model's seed, the layer, the step and the element alone.
 
     Parameters
     ----------
     rate : float, default=0.5
         Probability of zero, in [0, 1).
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is outside of its range.
+
+    Examples
+    --------
+    >>> from skintricate.layers import Dropout
+    >>> Dropout(0.2).output_shape((26, 26, 16))
+    (26, 26, 16)
     """
 
     def __init__(self, rate=0.5):

@@ -14,7 +14,8 @@ from skintricate.layers.dense import FullyConnected
 class Embedding(Layer):
     """A learned vector for every category: F columns of whole numbers become F vectors, of shape ``(F, dimension)``.
 
-    A number outside the vocabulary, such as -1 for a category unknown in training, has a vector of zeros.
+    ``y[f] = vectors[x[f]]``. A number outside the vocabulary, such as -1 for a category unknown in training, and one
+    that is not whole has a vector of zeros.
 
     Parameters
     ----------
@@ -25,6 +26,15 @@ class Embedding(Layer):
         Length of a vector, at least 1.
     initializer : Initializer, default=None
         First values of the vectors, shape ``(sum of vocabularies, dimension)``; None is ``NormalRandom(0.0, 0.1)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of another type, or outside of its range; all vocabularies together have at most ``2**24``
+        numbers.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: if the input is an image or a sequence, or has another number of
+        columns than a sequence of vocabularies.
 
     Examples
     --------
@@ -116,8 +126,11 @@ class Embedding(Layer):
 class EmbeddingBag(FullyConnected):
     """The sum of the vectors of a sample's words, each times its count: ``y = sum_j x_j vector_j``.
 
-    It is a ``Dense`` layer without a bias, under the name that texts give it. A sparse X, as ``CountVectorizer`` makes
-    it, is read as it is: neither its rows nor its columns become dense.
+    It is a ``Dense`` layer without a bias, under the name that texts give it.
+
+    A sparse X, as ``CountVectorizer`` makes it, is read entry by entry where the first layer of the network is
+    ``Dense`` or ``EmbeddingBag``: in training if at most a tenth of X are entries, and these fit into the device's
+    memory; in predictions always. Otherwise its rows become dense, a slice at a time.
 
     Parameters
     ----------
@@ -127,6 +140,11 @@ class EmbeddingBag(FullyConnected):
         First values of the vectors, shape ``(I, dimension)``; None is ``GlorotUniform()``.
     l1, l2 : float, default=0.0
         Penalties of this layer alone; see ``Dense``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of another type, or outside of its range.
 
     Examples
     --------

@@ -5,14 +5,28 @@ from skintricate.layers.base import Layer
 
 
 class GaussianNoise(Layer):
-    """Adds normal numbers during training; predictions have none.
+    """Adds normal numbers during training; predictions, and scores of validation data, have none.
 
-    The random numbers are counter-based, as those of ``Dropout``.
+    ``y = x + stddev * z``, z being a standard normal number for each number of each sample. The random numbers are
+    counter-based, as those of ``Dropout``.
 
     Parameters
     ----------
     stddev : float, default=0.1
         Standard deviation, not negative.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is outside of its range.
+
+    Examples
+    --------
+    >>> from skintricate.layers import GaussianNoise
+    >>> GaussianNoise(0.05).output_shape((8,))
+    (8,)
     """
 
     sources = ("shapes",)

@@ -6,7 +6,17 @@ from skintricate.layers.base import Layer, Parameter
 
 
 class Scale(Layer):
-    """A learned factor for each feature, or each channel of an image: ``y = x * factor``."""
+    """A learned factor for each feature, or each channel of an image or a sequence: ``y = x * factor``.
+
+    The factors have the shape ``(1, features)`` or ``(1, channels)`` and begin as ones. No penalty is taken of them.
+
+    Examples
+    --------
+    >>> from skintricate.layers import Scale
+    >>> (factor,) = Scale().parameters((26, 26, 16))
+    >>> factor.shape
+    (1, 16)
+    """
 
     sources = ("normalization",)
 
@@ -34,12 +44,27 @@ class Scale(Layer):
 class LayerNorm(Layer):
     """Each sample's features, or each pixel's channels, with mean 0 and deviation 1 (Ba, Kiros and Hinton 2016).
 
-    ``y = (x - mean) / sqrt(variance + epsilon) * factor + shift``, factor and shift learned.
+    ``y = (x - mean) / sqrt(variance + epsilon) * factor + shift``, factor and shift learned; the variance is that
+    divided by the number of features. Factors and shifts have the shape ``(1, features)`` or ``(1, channels)``; factors
+    begin as ones, shifts as zeros. No penalty is taken of them.
 
     Parameters
     ----------
     epsilon : float, default=1e-5
         Positive.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is outside of its range.
+
+    Examples
+    --------
+    >>> from skintricate.layers import LayerNorm
+    >>> [(parameter.name, parameter.shape) for parameter in LayerNorm().parameters((64,))]
+    [('factor', (1, 64)), ('shift', (1, 64))]
     """
 
     sources = ("normalization",)
@@ -79,15 +104,33 @@ class BatchNorm(Layer):
     """Each feature, or each channel of an image, with mean 0 and deviation 1 over the batch (Ioffe and Szegedy 2015).
 
     ``y = (x - mean) / sqrt(variance + epsilon) * factor + shift``, factor and shift learned. Training takes mean and
-    variance of the batch, and keeps running ones, with which predictions and validation scores are made; they are saved
-    with the model. Sample weights do not change them.
+    variance of the batch, of images over all of their pixels, and keeps running ones, with which predictions and
+    validation scores are made; they are saved with the model. Sample weights do not change them. A batch with a single
+    number of each feature, such as one row, has no variance and leaves the running ones as they are.
+
+    All four have the shape ``(1, features)`` or ``(1, channels)``. Factors and running variances begin as ones, shifts
+    and running means as zeros. No penalty is taken of them.
 
     Parameters
     ----------
     momentum : float, default=0.9
-        Share of the running mean and variance that stays in a step, in [0, 1). The variance added is the unbiased one.
+        Share of the running mean and variance that stays in a step, in [0, 1):
+        ``running = momentum * running + (1 - momentum) * of the batch``. The variance added is the unbiased one.
     epsilon : float, default=1e-5
         Positive.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a number.
+    ValueError
+        If one is outside of its range.
+
+    Examples
+    --------
+    >>> from skintricate.layers import BatchNorm
+    >>> [parameter.name for parameter in BatchNorm().parameters((26, 26, 16)) if not parameter.is_trained]
+    ['running_mean', 'running_variance']
     """
 
     sources = ("normalization",)

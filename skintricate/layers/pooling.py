@@ -101,7 +101,7 @@ class MaxPool2D(WindowPooling):
     padding : {"valid", "same"}, int or (int, int), default="valid"
         Pixels around the image, which do not count; less than ``pool_size``. With ``"same"`` there are
         ``ceil(size / stride)`` windows; where they need an odd number of pixels, the odd one goes behind, below and to
-        the right.
+        the right, as in Keras.
 
     Raises
     ------

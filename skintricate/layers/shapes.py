@@ -16,6 +16,15 @@ class Reshape(Layer):
         Of one sample; ``(height, width, channels)`` for images, ``(length, channels)`` for sequences. The last number
         runs fastest. One of the numbers may be -1: what is left.
 
+    Raises
+    ------
+    TypeError
+        If ``target_shape`` is no tuple or list of integers.
+    ValueError
+        If it has numbers that are neither positive nor -1, or several of -1.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: if the values of a sample do not make the shape.
+
     Examples
     --------
     >>> from skintricate.layers import Reshape
@@ -53,7 +62,14 @@ class Reshape(Layer):
 
 
 class Flatten(Layer):
-    """One number after the other, pixel by pixel. ``Dense`` does it by itself."""
+    """One number after the other, pixel by pixel, each with its channels. ``Dense`` does it by itself.
+
+    Examples
+    --------
+    >>> from skintricate.layers import Flatten
+    >>> Flatten().output_shape((7, 7, 64))
+    (3136,)
+    """
 
     sources = ("shapes",)
 
@@ -76,6 +92,13 @@ class Columns(Layer):
         Not negative.
     stop : int, default=None
         None is the end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no integers with ``0 <= start < stop``.
+    ShapeError
+        From ``output_shape``, and so from ``fit``: if the input has fewer features, or is an image or a sequence.
 
     Examples
     --------

@@ -7,6 +7,17 @@ class SoftMax(Layer):
     """``exp(x_j) / sum_k exp(x_k)`` over the outputs of a sample.
 
     As the last layer before ``CategoricalCrossEntropy`` it is computed together with the loss.
+
+    Raises
+    ------
+    ShapeError
+        From ``output_shape``, and so from ``fit``: if samples are images or sequences; put ``Flatten()`` before it.
+
+    Examples
+    --------
+    >>> from skintricate.layers import SoftMax
+    >>> SoftMax().output_shape((10,))
+    (10,)
     """
 
     def output_shape(self, input_shape):
