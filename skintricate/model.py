@@ -127,8 +127,9 @@ class Model:
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (N, I), or array of shape (N, height, width, channels)
-            Images, and sequences of shape (N, length, channels), put a ``Reshape`` in front of the layers.
+        X : {array-like, sparse matrix} of shape (N, I), or ndarray of shape (N, height, width, channels)
+            Images, and sequences of shape (N, length, channels), put a ``Reshape`` in front of the layers. A sparse X
+            is read by the rule of ``EmbeddingBag``.
         y : array-like of shape (N,) or (N, O)
             Targets; for ``CategoricalCrossEntropy`` a one-dimensional array of integers is taken as classes.
         loss : str or Loss, default="mean_squared"
@@ -151,6 +152,7 @@ class Model:
             weights are restored; needs ``validation_data``.
         halting_condition : Halting or None, default=None
         validation_data : tuple (X, y) or None, default=None
+            Rows of X, or samples of the shape that was fitted.
         metrics : sequence of str or callable, default=()
             Names of scikit-learn scorers, or functions of ``(y_true, y_pred)``, recorded after each epoch on the
             training data and, as ``validation_<name>``, on the validation data.
@@ -165,10 +167,15 @@ class Model:
 
         Raises
         ------
+        TypeError, ValueError
+            If a parameter is of another type or outside of its range, or X, y or weights have NaN.
         ShapeError
-            If shapes do not fit together.
+            If shapes do not fit together; a ``ValueError`` too.
         DivergenceError
             If the loss is not finite; the model keeps the weights it had.
+        DeviceError
+            If there is no device, it fails, lacks ``dtype``, has too little memory (``DeviceMemoryError``), or an
+            expression of one's own does not compile (``KernelBuildError``).
         """
         loss, optimizer = make_loss(loss), make_optimizer(optimizer, learning_rate)
         metrics, callbacks = check_list("metrics", metrics), check_list("callbacks", callbacks)
@@ -235,7 +242,7 @@ class Model:
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (N, I), or array of the shape that was fitted
+        X : {array-like, sparse matrix} of shape (N, I), or ndarray of the shape that was fitted
 
         Returns
         -------
@@ -253,9 +260,11 @@ class Model:
 
     @property
     def coefs_(self):
-        """Weights of each layer that has some, arrays of shape ``(I, O)``; of convolutions ``(height, width, I, O)``.
+        """Weights of each layer that has some, in the order of the layers, those inside of a layer after it.
 
-        Those of normalisations are their factors, of embeddings their vectors.
+        Arrays of shape ``(I, O)``; of ``Conv2D`` ``(height, width, channels / groups, O)``, of ``Conv1D``
+        ``(length, channels / groups, O)``. Those of normalisations are their factors, ``(1, O)``, of embeddings their
+        vectors.
         """
         return [weights[: first.rows].reshape(first.shape) for weights, (first, *_) in self._weights()]
 

@@ -89,15 +89,22 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; images may be an array of shape (n_samples, height, width, channels), sequences one of
-            shape (n_samples, length, channels).
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Training data: rows; or images of shape (n_samples, height, width, channels) or sequences of shape
+            (n_samples, length, channels), a NumPy array that puts a ``Reshape`` in front of ``layers``, unless they
+            begin with the same.
+
+            A sparse X is read entry by entry where the first layer is ``Dense`` (which a number in ``layers`` is) or
+            ``EmbeddingBag``, at most a tenth of X are entries, and these fit into the device's memory. Otherwise its
+            rows become dense, a slice at a time. Predictions read it entry by entry, however many there are, where
+            the first layer is one of the two.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
-        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Validation data; without it ``early_stopping`` holds out a share of X.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), or ndarray of shape (n_val, ...), default=None
+            Validation data, rows or samples of the shape that those of X have; without it ``early_stopping`` holds out
+            a share of X.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
             Targets of ``X_val``.
         sample_weight_val : array-like of shape (n_val,), default=None
@@ -110,8 +117,37 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
         Raises
         ------
+        TypeError
+            If a parameter is of another type than it has to be.
+        ValueError
+            If a parameter is outside of its range, if X, y or weights have other lengths, NaN, or values that the loss
+            or the float type has no place for, or if too few samples are left to validate.
+        ShapeError
+            If a layer cannot take the shape of its input, or samples of ``X_val`` have another shape than those of X; a
+            ``ValueError`` too. The message names the layer, its input's shape and a remedy.
         DivergenceError
-            If the loss becomes infinite or NaN; the estimator is left as it was.
+            If the loss becomes infinite or NaN; a ``ValueError`` too.
+        KernelBuildError
+            If an expression in a class of one's own does not compile; a ``DeviceError`` too.
+        DeviceMemoryError
+            If not even one batch fits into the device's memory; a ``DeviceError`` too.
+        DeviceError
+            If there is no device, or it fails, or it lacks ``dtype``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the last of ``max_iter`` epochs still improved.
+        HaltingWarning
+            If ``halting_condition`` ended training.
+        DeviceFallbackWarning
+            If the device asked for is not there, and another one is taken.
+        TrainingInterruptedWarning
+            If Ctrl-C ended training; the weights so far are kept.
+
+        Notes
+        -----
+        After an exception the estimator is as it was before.
         """
         with self._unchanged_on_error():
             loss, optimizer, callbacks = self._check_parameters()
@@ -145,22 +181,34 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, or images or sequences of the shape that was fitted; see ``fit``.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        ShapeError
+            If images or sequences have another shape than those fitted; a ``ValueError`` too.
+        ValueError
+            If X has another number of features, or NaN.
+        DeviceError
+            If there is no device, or it fails.
         """
         return self._decode(self._outputs(X))
 
     @property
     def coefs_(self):
-        """Weights of each layer that has some, arrays of shape ``(n_inputs, n_units)``."""
+        """Weights of each layer that has some, arrays of shapes of its kind; see ``Model.coefs_``."""
         return self._fitted_model().coefs_
 
     @property
     def intercepts_(self):
-        """Biases of each layer that has weights, arrays of shape ``(n_units,)``."""
+        """Biases of each layer that has weights, arrays of shape ``(n_units,)``; zeros without one."""
         return self._fitted_model().intercepts_
 
     @property

@@ -35,9 +35,20 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     ----------
     layers : int or sequence of int, str, Layer or (name, layer) pairs, default=(100,)
         The network without its output. A number is a ``Dense`` layer of that many units followed by
-        ``activation``, a string a layer by name (``"tanh"``), an object itself. Parameters of layers in pairs are
-        searched as ``layers__<name>__units``. The output layer is added, unless the layers end in a ``Dense``
-        object with the right number of units.
+        ``activation``, a string an activation by name (``"tanh"``), an object of ``skintricate.layers`` itself:
+
+        - ``Dense``; the activations and ``SoftMax``
+        - convolutions: ``Conv2D`` of images, ``Conv1D`` of sequences
+        - pooling: ``MaxPool2D``, ``AvgPool2D``, ``GlobalAvgPool2D``, ``MaxPool1D``, ``AvgPool1D``, ``GlobalAvgPool1D``
+        - normalisation: ``BatchNorm``, ``LayerNorm``, ``Scale``
+        - categories and texts: ``Embedding``, ``EmbeddingBag``
+        - branches, layers made of layers: ``Residual``, ``Concatenate``
+        - shapes: ``Reshape``, ``Flatten``, ``Columns``
+        - noise: ``Dropout``, ``GaussianNoise``
+
+        An X of images or sequences puts a ``Reshape`` in front. Parameters of layers in pairs are searched as
+        ``layers__<name>__units``. The output layer is added, unless the layers end in a ``Dense`` object with the right
+        number of units.
     activation : str or Layer, default="relu"
         What follows each layer given as a number: ``"relu"``, ``"tanh"``, ``"sigmoid"``, ``"identity"``, ``"gelu"``,
         ``"silu"``, ``"elu"``, ``"leaky_relu"``, ``"softplus"``, or an object.
@@ -89,17 +100,19 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     classes_ : ndarray of shape (n_classes,)
         The classes; for multilabel targets the labels' indices.
     n_features_in_ : int
-        Number of features.
+        Number of features: of images height x width x channels, of sequences length x channels.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X had some.
     n_outputs_ : int
         Number of outputs of the network.
     model_ : Model
         The trained network.
-    coefs_ : list of ndarray of shape (n_inputs, n_units)
-        Weights of each layer that has some.
+    coefs_ : list of ndarray
+        Weights of each layer that has some, of shape (n_inputs, n_units). Kernels of ``Conv2D`` have the shape
+        (height, width, channels / groups, filters), of ``Conv1D`` (length, channels / groups, filters), factors of
+        normalisations (1, channels), vectors of embeddings (n_numbers, dimension).
     intercepts_ : list of ndarray of shape (n_units,)
-        Biases of each layer that has weights.
+        Biases of each layer that has weights, zeros without one; of filters, or shifts of normalisations, one each.
     n_iter_ : int
         Epochs of the last fit; ``partial_fit`` adds to it.
     loss_, best_loss_ : float
@@ -118,6 +131,11 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     See Also
     --------
     IntricateRegressor : The same for real targets.
+    skintricate.layers : What ``layers`` may hold.
+
+    Notes
+    -----
+    Where a method takes X, ``score`` too, that may be rows, dense or sparse, or images or sequences as in ``fit``.
 
     Examples
     --------
@@ -191,7 +209,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            As in ``fit``.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         classes : array-like of shape (n_classes,), default=None
             All classes that will ever come; needed at the first call, unless it has them all.
@@ -200,6 +219,13 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If ``class_weight`` is ``"balanced"``, or y or ``classes`` has classes that the first call did not know.
+        Exception
+            What ``fit`` raises.
         """
         goes_on = hasattr(self, "model_")
         if self._is_balanced:
@@ -216,7 +242,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, or images or sequences of the shape that was fitted; see ``fit``.
 
         Returns
         -------
@@ -251,7 +278,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, or images or sequences of the shape that was fitted; see ``fit``.
 
         Returns
         -------

@@ -31,13 +31,24 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, dense or sparse, images or sequences; as in ``IntricateClassifier.fit``.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is no network of the ensemble's kind, or another parameter of another type.
+        ValueError
+            If ``bootstrap`` is asked for with an ``estimator`` that stops early, or ``n_estimators`` is less than 1.
+        Exception
+            What the ``fit`` of a network raises, ``ShapeError`` and ``DivergenceError`` among them; see
+            ``IntricateClassifier.fit``.
         """
         members, generator = self._make_members(), check_random_state(self.random_state)
         for member in members:
@@ -96,7 +107,8 @@ class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
     Parameters
     ----------
     estimator : IntricateClassifier, default=None
-        What every network is a clone of, but for its ``random_state``; None takes one with default parameters.
+        What every network is a clone of, but for its ``random_state``; None takes one with default parameters. Its
+        ``layers`` may be any of ``skintricate.layers``.
     n_estimators : int, default=10
         Networks.
     bootstrap : bool, default=False
@@ -109,9 +121,15 @@ class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
     ----------
     estimators_ : list of IntricateClassifier
     classes_ : ndarray of shape (n_classes,)
-    n_features_in_, n_outputs_ : int
+    n_features_in_ : int
+        Number of features: of images height x width x channels, of sequences length x channels.
+    n_outputs_ : int
     feature_names_in_ : ndarray of str
         Where X has names of columns.
+
+    Notes
+    -----
+    Where a method takes X, ``score`` too, that may be rows, dense or sparse, or images or sequences as in ``fit``.
 
     References
     ----------
@@ -137,7 +155,8 @@ class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, or images or sequences of the shape that was fitted; see ``fit``.
 
         Returns
         -------
@@ -147,7 +166,7 @@ class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
         return self._mean("predict_proba", X)
 
     def predict_log_proba(self, X):
-        """Return the logarithms of ``predict_proba``."""
+        """Return the logarithms of ``predict_proba``, which takes the same X."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
@@ -156,7 +175,8 @@ class IntricateEnsembleClassifier(ClassifierMixin, BaseEnsemble):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, or images or sequences of the shape that was fitted; see ``fit``.
 
         Returns
         -------
@@ -197,7 +217,8 @@ class IntricateEnsembleRegressor(RegressorMixin, BaseEnsemble):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            Rows, or images or sequences of the shape that was fitted; see ``fit``.
 
         Returns
         -------

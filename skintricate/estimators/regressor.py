@@ -19,9 +19,20 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     ----------
     layers : int or sequence of int, str, Layer or (name, layer) pairs, default=(100,)
         The network without its output. A number is a ``Dense`` layer of that many units followed by
-        ``activation``, a string a layer by name (``"tanh"``), an object itself. Parameters of layers in pairs are
-        searched as ``layers__<name>__units``. The output layer is added, unless the layers end in a ``Dense``
-        object with a unit an output, with or without an activation after it.
+        ``activation``, a string an activation by name (``"tanh"``), an object of ``skintricate.layers`` itself:
+
+        - ``Dense``; the activations and ``SoftMax``
+        - convolutions: ``Conv2D`` of images, ``Conv1D`` of sequences
+        - pooling: ``MaxPool2D``, ``AvgPool2D``, ``GlobalAvgPool2D``, ``MaxPool1D``, ``AvgPool1D``, ``GlobalAvgPool1D``
+        - normalisation: ``BatchNorm``, ``LayerNorm``, ``Scale``
+        - categories and texts: ``Embedding``, ``EmbeddingBag``
+        - branches, layers made of layers: ``Residual``, ``Concatenate``
+        - shapes: ``Reshape``, ``Flatten``, ``Columns``
+        - noise: ``Dropout``, ``GaussianNoise``
+
+        An X of images or sequences puts a ``Reshape`` in front. Parameters of layers in pairs are searched as
+        ``layers__<name>__units``. The output layer is added, unless the layers end in a ``Dense`` object with a unit an
+        output, with or without an activation after it.
     activation : str or Layer, default="relu"
         What follows each layer given as a number.
     loss : str or Loss, default="auto"
@@ -69,17 +80,19 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     Attributes
     ----------
     n_features_in_ : int
-        Number of features.
+        Number of features: of images height x width x channels, of sequences length x channels.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X had some.
     n_outputs_ : int
         Number of outputs.
     model_ : Model
         The trained network.
-    coefs_ : list of ndarray of shape (n_inputs, n_units)
-        Weights of each layer that has some.
+    coefs_ : list of ndarray
+        Weights of each layer that has some, of shape (n_inputs, n_units). Kernels of ``Conv2D`` have the shape
+        (height, width, channels / groups, filters), of ``Conv1D`` (length, channels / groups, filters), factors of
+        normalisations (1, channels), vectors of embeddings (n_numbers, dimension).
     intercepts_ : list of ndarray of shape (n_units,)
-        Biases of each layer that has weights.
+        Biases of each layer that has weights, zeros without one; of filters, or shifts of normalisations, one each.
     n_iter_ : int
         Epochs of the last fit; ``partial_fit`` adds to it.
     loss_, best_loss_ : float
@@ -98,6 +111,11 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
     See Also
     --------
     IntricateClassifier : The same for classes.
+    skintricate.layers : What ``layers`` may hold.
+
+    Notes
+    -----
+    Where a method takes X, ``score`` too, that may be rows, dense or sparse, or images or sequences as in ``fit``.
 
     Examples
     --------
@@ -122,13 +140,21 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or ndarray of shape (n_samples, ...)
+            As in ``fit``.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If y has another number of outputs than at the first call.
+        Exception
+            What ``fit`` raises.
         """
         return self._partial_fit(X, y, sample_weight, hasattr(self, "model_"))
 

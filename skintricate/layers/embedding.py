@@ -34,7 +34,8 @@ class Embedding(Layer):
         numbers.
     ShapeError
         From ``output_shape``, and so from ``fit``: if the input is an image or a sequence, or has another number of
-        columns than a sequence of vocabularies.
+        columns than a sequence of vocabularies. From ``fit``: if a layer before it learns, since whole numbers have no
+        gradient.
 
     Examples
     --------
