@@ -1,15 +1,40 @@
 """Classes of one's own: a few lines of OpenCL C each, fused like the built-in ones."""
 
+import ast
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import reference
-from contracts import assert_close, gradient_step, model_with, problem, random_weights
+from contracts import (
+    assert_bitwise,
+    assert_close,
+    check_step,
+    check_step_float32,
+    gradient_step,
+    model_with,
+    problem,
+    random_weights,
+)
 from reference import Descent, Network, central_differences, train
+from reference_layers import LAYERS, chain
 
 from skintricate import Model
 from skintricate.configurable import check_number
-from skintricate.exceptions import DeviceError, KernelBuildError
-from skintricate.layers import Activation, Dense, TanH
+from skintricate.exceptions import DeviceError, KernelBuildError, ShapeError
+from skintricate.layers import (
+    Activation,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAvgPool2D,
+    ReLU,
+    Reshape,
+    SiLU,
+    TanH,
+)
 from skintricate.losses import Loss, MeanSquared
 from skintricate.optimizers import Basic, Optimizer
 
@@ -186,3 +211,81 @@ def test_an_expression_that_does_not_compile(options, log, device):
     assert model.state is None
     model.fit(X, Y, max_iter=1)
     assert model.predict(X).shape == Y.shape
+
+
+# A layer of one's own, made of the package's stages: the one of the page.
+
+
+def classes_of(page):
+    """Return what a page imports and defines, by name, without what it runs."""
+    text = (Path(__file__).parents[1] / "docs" / page).read_text()
+    nodes = ast.parse("\n".join(re.findall(r"```python\n(.*?)```", text, re.S))).body
+    wanted = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef)]
+    names = {}
+    exec(compile(ast.Module(wanted, []), page, "exec"), names)
+    return names
+
+
+LayerScale = classes_of("extending.md")["LayerScale"]
+SCALED = {
+    "first": ([LayerScale([Dense(3), TanH()], 0.5), Dense(2)], 3),
+    "between": ([Dense(5), TanH(), LayerScale([Dense(4), SiLU(), Dense(5), ReLU()]), SiLU(), Dense(2)], 3),
+    "of nothing": ([LayerScale([]), Dense(4), SiLU(), LayerScale([]), Dense(2)], 3),
+    "of no weights": ([Dropout(0.0), LayerScale([TanH()]), Dense(5), TanH(), LayerScale([TanH(), Dropout(0.0)])], 5),
+    "inside of others": ([Concatenate([[LayerScale([LayerScale([Dense(3)])])], []]), Dense(2)], 3),
+    "images": (
+        [
+            *[Reshape((4, 3, 2)), LayerScale([Conv2D(2, 1)]), Conv2D(17, 2, padding="same"), SiLU()],
+            *[LayerScale([Conv2D(17, 3, padding="same"), TanH()]), GlobalAvgPool2D(), Dense(2)],
+        ],
+        24,
+    ),
+}
+
+
+@pytest.fixture
+def with_layer_scale(monkeypatch):
+    """Tell the reference the maths of the layer."""
+
+    def layer_scale(layer, x, shared):
+        (factor,) = shared.take()
+        values, back = chain(layer.layers, x, shared)
+
+        def both(g):
+            gradient, found = back(g * factor)
+            return g + gradient, [(g * values[-1]).reshape(-1, len(factor)).sum(axis=0)[None], *found]
+
+        return x + factor * values[-1], both
+
+    monkeypatch.setitem(LAYERS, "LayerScale", layer_scale)
+
+
+@pytest.mark.parametrize("n_samples", [7, 83])
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.usefixtures("with_layer_scale")
+def test_a_step_of_a_layer(name, n_samples, float64):
+    network, n_features = SCALED[name]
+    n_outputs = network[-1].units if isinstance(network[-1], Dense) else 5
+    X, Y = problem(MeanSquared(), n_samples, n_features, n_outputs)
+    weights = check_step(network, X, Y, float64, sample_weight=np.arange(n_samples) % 3 / 2)
+    check_step_float32(network, X, Y, float64)
+    if n_samples == 7:
+        _, gradient = gradient_step(network, weights, X, Y, MeanSquared(), float64)
+        described = Network(network, MeanSquared())
+        assert_close(gradient, central_differences(lambda w: described.objective(w, X, Y), weights), 2e-7)
+
+
+def test_a_layer_with_a_wrong_branch(device):
+    with pytest.raises(ShapeError, match=r"Layer 0 \(LayerScale\(\[Dense\(4\)\]\)\) cannot follow the input"):
+        Model([LayerScale([Dense(4)]), Dense(1)], device=device).fit(np.ones((3, 5)), np.ones(3))
+
+
+def test_a_layer_from_a_file(device, tmp_path):
+    X, Y = problem(MeanSquared(), 11)
+    model = Model([LayerScale([Dense(3), TanH()], 0.3), Dense(3)], device=device, random_state=0)
+    model.fit(X, Y, max_iter=2)
+    assert model.coefs_[0].shape == (1, 3)
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model", custom_objects={"LayerScale": LayerScale})
+    assert loaded.layers == model.layers
+    assert_bitwise([loaded.predict(X)], [model.predict(X)])
