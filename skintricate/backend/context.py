@@ -4,7 +4,6 @@ A process that forks after its first platform call leaves its child with runtime
 gone: PoCL's child hangs at its first wait. ``guard_fork`` turns that into an error at once.
 """
 
-import contextlib
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from skintricate.backend.devices import resolve
 from skintricate.backend.memory import Budget
 from skintricate.backend.programs import build_program
 from skintricate.backend.runtimes import load_pyopencl, loaded_elsewhere
+from skintricate.backend.staging import Staging
 from skintricate.exceptions import DeviceError
 
 # Bytes of a host array up to which a copy is queued without waiting.
@@ -92,20 +92,18 @@ class Device:
         """The in-order command queue that the calling thread uses now."""
         if not hasattr(self._local, "queue"):
             self._local.queue = self.cl.CommandQueue(self.context)
-            self._local.second, self._local.pending = None, []
+            self._local.pending = []
         return self._local.queue
 
-    @contextlib.contextmanager
-    def second_queue(self):
-        """Let the calling thread use another queue inside the block, beside which its own goes on."""
-        first, local = self.queue, self._local
-        first.flush()
-        local.queue = local.second = local.second or self.cl.CommandQueue(self.context)
-        try:
-            yield
-        finally:
-            local.queue.flush()
-            local.queue = first
+    @property
+    def of_thread(self):
+        """A dict of what the calling thread keeps of this device."""
+        return self._local.__dict__
+
+    @property
+    def staging(self):
+        """The threads that bring rows here, or None where the device reads the host's memory itself."""
+        return None if self.is_cpu else self.once(Staging, lambda: Staging(self))
 
     @property
     def budget(self):
@@ -149,6 +147,17 @@ class Device:
         except self.cl.Error as error:
             raise DeviceError(f"{self.info} could not allocate {array.nbytes} bytes: {error}") from error
 
+    def pinned(self, n_bytes):
+        """Return an array of bytes in host memory from which, and to which, the device copies by itself."""
+        flags, access = self.cl.mem_flags, self.cl.map_flags
+        try:
+            buffer = self.cl.Buffer(self.context, flags.READ_WRITE | flags.ALLOC_HOST_PTR, max(n_bytes, 16))
+            return self.cl.enqueue_map_buffer(
+                self.queue, buffer, access.READ | access.WRITE, 0, max(n_bytes, 16), np.uint8
+            )[0]
+        except self.cl.Error as error:
+            raise DeviceError(f"{self.info} could not pin {n_bytes} bytes of host memory: {error}") from error
+
     def write(self, buffer, array, offset=0):
         """Queue a copy of a contiguous host array, which must not change before the next ``read``."""
         queue = self.queue
@@ -158,13 +167,18 @@ class Device:
             # The event keeps the array alive, and waits if it is dropped too early.
             self._local.pending.append(event)
 
-    def read(self, array, buffer, offset=0):
+    def finish(self):
+        """Wait for the queue."""
+        self.queue.finish()
+        self._local.pending.clear()
+
+    def read(self, array, buffer, offset=0, longest_spin=LONGEST_SPIN):
         """Wait for the queue, then copy from the device into a contiguous host array, and return it."""
         queue, complete = self.queue, self.cl.command_execution_status.COMPLETE
         event = self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
         queue.flush()
         # Looking again and again is faster than being woken, PoCL's way by 40 us; an error shows as a negative status.
-        give_up = time.perf_counter() + LONGEST_SPIN
+        give_up = time.perf_counter() + longest_spin
         while event.command_execution_status > complete and time.perf_counter() < give_up:
             pass
         event.wait()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
-# Bytes of X that are converted on the host at once.
-UPLOAD_BYTES = 64 * 2**20
+# Bytes that are converted on the host at once, and those of a thread that brings them to the device.
+UPLOAD_BYTES, STAGED_BYTES = 64 * 2**20, 16 * 2**20
 # Scalars after the end of X and Y that vector loads may touch; their lanes are never used.
 TAIL = 64
 
@@ -42,40 +42,79 @@ class Data:
         scalars = x_columns + self.Y.shape[1] + (self.sample_weight is not None)
         return scalars * np.dtype(dtype).itemsize + 4
 
-    def rows(self, index, dtype, n_columns):
-        """Return contiguous ``(X, Y, sample_weight)`` of these rows (a slice or an index array); see ``dense_rows``.
 
-        Without a number of columns X is None.
-        """
-        X = None if n_columns is None else dense_rows(self.X, index, dtype, n_columns)
-        weights = None if self.sample_weight is None else np.ascontiguousarray(self.sample_weight[index], dtype)
-        return X, np.ascontiguousarray(self.Y[index], dtype), weights
+def dense_rows(X, index, dtype, n_columns, empty=np.empty):
+    """Return rows of a dense or sparse matrix as a contiguous dense array of so many columns, zeros after its own.
 
-
-def dense_rows(X, index, dtype, n_columns):
-    """Return rows of a dense or sparse matrix as a contiguous dense array of so many columns, zeros after its own."""
+    ``empty`` makes an array of a shape and a dtype, into which they are copied.
+    """
+    if isinstance(index, np.ndarray) and type(X) is np.ndarray and (n_columns, dtype) == (X.shape[1], X.dtype):
+        # With indices out of range forbidden, "clip" keeps NumPy from making a copy in between.
+        return np.take(X, index, axis=0, out=empty((len(index), n_columns), dtype), mode="clip")
     rows = X[index]
     if scipy.sparse.issparse(rows):
         rows = rows.toarray()
-    if rows.shape[1] == n_columns:
+    columns = rows.shape[1]
+    if columns == n_columns and empty is np.empty:
         return np.ascontiguousarray(rows, dtype)
-    padded = np.zeros((len(rows), n_columns), dtype)
-    padded[:, : rows.shape[1]] = rows
-    return padded
+    array = empty((len(rows), n_columns), dtype)
+    array[:, :columns] = rows
+    array[:, columns:] = 0
+    return array
 
 
-def upload_slices(begin, end, n_columns, dtype):
-    """Yield slices of the rows from ``begin`` to ``end``, each of so many that they may be converted at once."""
-    rows = max(1, UPLOAD_BYTES // (max(n_columns, 1) * np.dtype(dtype).itemsize))
-    for first in range(begin, end, rows):
-        yield slice(first, min(first + rows, end))
+def begin_rows(device, buffer, X, index, dtype, n_columns, first=0, ahead=False):
+    """Begin to bring rows of a matrix to a buffer, as ``dense_rows`` makes them, and zeros into the tail after them.
+
+    Parameters
+    ----------
+    device : Device
+    buffer : pyopencl.Buffer
+    X : ndarray or CSR matrix
+    index : ndarray or None
+        Which rows; None takes all.
+    dtype : dtype
+    n_columns : int
+    first : int, default=0
+        Row of the buffer to which the first of them goes.
+    ahead : bool, default=False
+        Whether the caller has other things to do meanwhile.
+
+    Returns
+    -------
+    begun : list
+        For ``staging.finish``, after which the rows are there.
+    """
+    n_rows, staging = X.shape[0] if index is None else len(index), device.staging
+    row_bytes = n_columns * np.dtype(dtype).itemsize
+
+    def take(rows, empty=np.empty):
+        return dense_rows(X, rows if index is None else index[rows], dtype, n_columns, empty)
+
+    def bring(rows):
+        staging.write(buffer, take(rows, staging.array), (first + rows.start) * row_bytes)
+
+    begun = []
+    if staging is not None and (ahead or n_rows * row_bytes > STAGED_BYTES):
+        begun = staging.begin(bring, _slices(n_rows, row_bytes, STAGED_BYTES))
+    else:  # so many rows at a time that a sparse X is never dense on the host
+        for rows in _slices(n_rows, row_bytes, UPLOAD_BYTES):
+            device.write(buffer, take(rows), (first + rows.start) * row_bytes)
+    if staging is None or not ahead:  # else other rows may lie there, which are worked on
+        write_tail(device, buffer, (first + n_rows) * row_bytes, dtype)
+    return begun
 
 
-def write_rows(device, buffer, array, offset=0):
-    """Copy an array to a place in a buffer, and zeros into the tail after it."""
-    if array.size:
-        device.write(buffer, array, offset)
-    device.write(buffer, np.zeros(TAIL, array.dtype), offset + array.nbytes)
+def _slices(n_rows, row_bytes, n_bytes):
+    """Yield slices of rows that have at most so many bytes each, or are one row."""
+    rows = max(1, n_bytes // max(row_bytes, 1))
+    for begin in range(0, n_rows, rows):
+        yield slice(begin, min(begin + rows, n_rows))
+
+
+def write_tail(device, buffer, offset, dtype):
+    """Write zeros where vector loads reach beyond the rows that end there."""
+    device.write(buffer, np.zeros(TAIL, dtype), offset)
 
 
 def row_buffer(device, n_rows, n_columns, dtype):

@@ -2,14 +2,16 @@
 
 import functools
 import math
+import queue
 import threading
 
 import numpy as np
 
 from skintricate.backend.launch import device_errors
+from skintricate.backend.staging import finish
 from skintricate.training.arena import Arena
 from skintricate.training.contents import prediction_runs
-from skintricate.training.data import dense_rows, row_buffer, write_rows
+from skintricate.training.data import dense_rows, row_buffer, write_tail
 from skintricate.training.lowering import Lowering
 from skintricate.training.sparse import Entries, n_integers, takes_entries
 from skintricate.training.vocabulary import program_for
@@ -17,7 +19,7 @@ from skintricate.training.vocabulary import program_for
 SMALL_BATCH = 16
 # Bytes of a slice with its activations: what a CPU's caches hold; on a GPU enough that a copy is worth its wait.
 SLICE_BYTES = 8 * 2**20
-SLICE_BYTES_OVERLAPPED = 128 * 2**20
+SLICE_BYTES_STAGED = 64 * 2**20
 
 
 def slice_rows(n, most):
@@ -31,14 +33,10 @@ def most_rows(device, program, plan, n_features):
     row_bytes = (program.tile.x_columns(n_features) + plan.workspace_size // SMALL_BATCH + 1) * itemsize
     budget = device.budget
     budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
-    n_bytes, passes = (SLICE_BYTES_OVERLAPPED, 2) if overlaps(device) else (SLICE_BYTES, 1)
+    staging = device.staging
+    n_bytes, passes = (SLICE_BYTES, 1) if staging is None else (SLICE_BYTES_STAGED, staging.n_threads)
     rows = min(max(n_bytes, 256 * row_bytes), budget.largest // (2 * passes)) // row_bytes
-    return 2 ** (int(rows).bit_length() - 1)
-
-
-def overlaps(device):
-    """Say whether a slice's rows go to the device while it works on those before; a CPU has them already."""
-    return not device.is_cpu
+    return 2 ** (max(int(rows), SMALL_BATCH).bit_length() - 1)
 
 
 class Forward:
@@ -96,39 +94,45 @@ class Forward:
         """Return the chosen tensors for all rows of X."""
         with self._lock, device_errors(self.device):
             # Whatever the density, so that a row's outputs do not depend on the rows beside it.
-            n, begun, is_sparse = X.shape[0], [], takes_entries(self._network, X)
+            n, is_sparse = X.shape[0], takes_entries(self._network, X)
             capacity = slice_rows(n, self._most_rows)
             most_entries = _most_entries(X, capacity) if is_sparse else None
-            passes = [self._pass(capacity, fused, most_entries, is_second=False)]
-            if overlaps(self.device) and n > capacity:
-                passes.append(self._pass(capacity, fused, most_entries, is_second=True))
+            slices = [slice(begin, begin + capacity) for begin in range(0, n, capacity)]
+            staging = self.device.staging if len(slices) > 1 else None
+            n_passes = 1 if staging is None else min(staging.n_threads, len(slices))
+            passes = [self._pass(capacity, fused, most_entries, number) for number in range(n_passes)]
             results = [np.empty((n, *tensor.shape), self.dtype) for tensor in chosen(passes[0].plan)]
+            idle = queue.SimpleQueue()
+            for one in passes:
+                idle.put(one)
+
+            def predict(rows):
+                one = idle.get()
+                for result, part in zip(results, one.run(X, rows, chosen, staging)):
+                    result[rows] = part
+                idle.put(one)
+
             try:
-                for number, begin in enumerate(range(0, n, capacity)):
-                    one = passes[number % len(passes)]
-                    rows = one.take(X, slice(begin, begin + capacity))
-                    one.start(rows)
-                    begun.append((one, begin, rows))
-                    if len(begun) == len(passes):
-                        _finish(*begun.pop(0), chosen, results)
-                for slice_ in begun:
-                    _finish(*slice_, chosen, results)
+                if staging is None:
+                    for rows in slices:
+                        predict(rows)
+                else:
+                    finish(staging.begin(predict, slices))
             except BaseException:
-                # They may be under way, and another thread would use them on queues of its own.
+                # They may be under way, and another thread would use them on a queue of its own.
                 self._passes = {key: one for key, one in self._passes.items() if one not in passes}
                 raise
             return results
 
-    def _pass(self, capacity, fused, most_entries, is_second):
-        """Return a pass for slices of so many rows, made on first use; a second one has a queue of its own."""
-        key = capacity, fused, most_entries, is_second
+    def _pass(self, capacity, fused, most_entries, number):
+        """Return a pass for slices of so many rows, made on first use; passes of different numbers run at once."""
+        key = capacity, fused, most_entries, number
         if key not in self._passes:
-            cls = _SecondPass if is_second else _Pass
             is_sparse = most_entries is not None
             if is_sparse:  # sizes come and go with the data
                 self._passes = {k: one for k, one in self._passes.items() if k[2] in (None, most_entries)}
             plan = self._lower(capacity, fused, is_sparse)
-            self._passes[key] = cls(self.device, self._program(is_sparse), plan, self, most_entries)
+            self._passes[key] = _Pass(self.device, self._program(is_sparse), plan, self, most_entries)
         return self._passes[key]
 
     @functools.cached_property
@@ -175,59 +179,41 @@ class _Pass:
         self._launchers = self._arena.step_launchers()
         self._rows = None
 
-    def take(self, X, rows):
-        """Return a slice of X as the device takes it."""
+    def run(self, X, rows, chosen, staging=None):
+        """Return the chosen tensors for a slice of X; staging lends the calling thread pinned memory on the way."""
         if self._is_sparse:
-            return Entries([X[rows]], self._dtype)
-        return dense_rows(X, rows, self._dtype, self._x_columns)
+            X = Entries([X[rows]], self._dtype)
+        else:
+            X = dense_rows(X, rows, self._dtype, self._x_columns, np.empty if staging is None else staging.array)
+        n_rows = X.n_rows if self._is_sparse else len(X)
+        self._start(X, n_rows)
+        return (self._read(tensor, X, n_rows, staging) for tensor in chosen(self.plan))
 
-    def start(self, X):
-        """Queue the pass over up to ``capacity`` rows that ``take`` gave, which must not change before ``read``."""
-        device, rows = self._device, X.n_rows if self._is_sparse else len(X)
-        if rows != self._rows:
+    def _start(self, X, n_rows):
+        """Queue the pass over up to ``capacity`` rows, which must not change before they are read."""
+        device = self._device
+        if n_rows != self._rows:
             fields = X.fields(0) if self._is_sparse else {}
-            self._arena.write_runs(prediction_runs(self.plan, rows, **fields))
-            self._rows = rows
+            self._arena.write_runs(prediction_runs(self.plan, n_rows, **fields))
+            self._rows = n_rows
         if self._is_sparse:
             for name, array in (("X", X.values), ("order", X.table)):
                 if array.size:
                     device.write(self._buffers[name], array)
         else:
-            write_rows(device, self._X, X)
+            if X.size:
+                device.write(self._X, X)
+            write_tail(device, self._X, X.nbytes, X.dtype)
         for launch in self._launchers:
             launch(device.queue, 0)
 
-    def read(self, X, chosen):
-        """Wait, and return the chosen tensors for these rows."""
-        return [self._read(tensor, X) for tensor in chosen(self.plan)]
-
-    def _read(self, tensor, X):
-        """Return a tensor's values for the rows of this slice."""
-        n_rows = X.n_rows if self._is_sparse else len(X)
+    def _read(self, tensor, X, n_rows, staging):
+        """Wait, and return a tensor's values for the rows of this slice, which hold until the next are read."""
         if tensor.offset < 0:
-            return X[:, : math.prod(tensor.shape)].reshape(len(X), *tensor.shape)
-        flat = np.empty(tensor.size(self._layout, self.capacity), self._dtype)
-        self._device.read(flat, self._arena.workspace, offset=tensor.offset * self._dtype.itemsize)
+            return X[:, : math.prod(tensor.shape)].reshape(n_rows, *tensor.shape)
+        size, place = tensor.size(self._layout, self.capacity), tensor.offset * self._dtype.itemsize
+        if staging is None:
+            flat = self._device.read(np.empty(size, self._dtype), self._arena.workspace, place)
+        else:
+            flat = staging.read(staging.array((size,), self._dtype, "results"), self._arena.workspace, place)
         return tensor.unpacked(flat, self._layout, n_rows, self.capacity)
-
-
-class _SecondPass(_Pass):
-    """A pass that goes on beside another."""
-
-    def __init__(self, device, *arguments):
-        with device.second_queue():
-            super().__init__(device, *arguments)
-
-    def start(self, X):
-        with self._device.second_queue():
-            super().start(X)
-
-    def read(self, X, chosen):
-        with self._device.second_queue():
-            return super().read(X, chosen)
-
-
-def _finish(one, begin, rows, chosen, results):
-    """Wait for a slice that a pass has begun, and put the chosen tensors into the results."""
-    for result, part in zip(results, one.read(rows, chosen)):
-        result[begin : begin + len(part)] = part

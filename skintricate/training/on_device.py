@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
+from skintricate.backend.staging import finish
 from skintricate.training import resident
-from skintricate.training.data import upload_slices
 from skintricate.training.interrupts import PATIENCE
 from skintricate.training.staged import Staged
 from skintricate.training.trainer import INTERRUPTED, Trainer
@@ -75,12 +75,9 @@ class ResidentTrainer(Trainer):
         return self.device.read(np.zeros(4, np.int32), self._arena.control)
 
     def _write_all_rows(self):
-        """Bring the whole data to the device, so many rows at a time that a sparse X is never dense on the host.
-
-        Entries of one that stays sparse lie there already.
-        """
-        first = 0
-        for data in self._contents.parts:
-            for rows in upload_slices(0, 0 if data is None else len(data), self._data.n_features, self.dtype):
-                self._write_rows(data, rows, first + rows.start)
-            first += len(self._data)
+        """Bring the whole data to the device; entries of an X that stays sparse lie there already."""
+        data, validation = self._contents.parts
+        begun = self._begin_rows(data, None)
+        if validation is not None:
+            begun += self._begin_rows(validation, None, len(data))
+        finish(begun)

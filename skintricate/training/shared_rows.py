@@ -4,7 +4,8 @@ import weakref
 
 import numpy as np
 
-from skintricate.training.data import dense_rows, row_buffer, upload_slices, write_rows
+from skintricate.backend.staging import finish
+from skintricate.training.data import begin_rows, row_buffer
 
 
 class SharedRows:
@@ -39,9 +40,8 @@ class SharedRows:
             capacity, self._buffer, self._capacity, self._written = n_rows + n_rows // 4, None, 0, 0
             self._buffer = row_buffer(self._device, capacity, self._columns, self._dtype)
             self._capacity = capacity
-        for rows in upload_slices(self._written, n_rows, self._columns, self._dtype):
-            array = dense_rows(self._rows, rows, self._dtype, self._columns)
-            write_rows(self._device, self._buffer, array, rows.start * self._columns * self._dtype.itemsize)
+        new = self._rows[self._written :]
+        finish(begin_rows(self._device, self._buffer, new, None, self._dtype, self._columns, self._written))
         self._written = n_rows
         return self._buffer
 

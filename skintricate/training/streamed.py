@@ -1,7 +1,11 @@
 """Training with data that stays on the host and goes to the device in slices."""
 
+import collections
+import itertools
+
 import numpy as np
 
+from skintricate.backend.staging import finish
 from skintricate.kernels import shuffled_order
 from skintricate.training.contents import Results
 from skintricate.training.staged import Staged
@@ -11,31 +15,31 @@ from skintricate.training.trainer import NO_IMPROVEMENT, NOT_FINITE, Trainer
 class StreamedTrainer(Trainer):
     """The data stays on the host; slices of whole batches go to the device in the epoch's order.
 
-    The order and the batches are those of ``ResidentTrainer``, so the weights come out the same.
+    Where the device has memory of its own, a slice is on its way while the one before is trained on. The order and the
+    batches are those of ``ResidentTrainer``, so the weights come out the same.
     """
 
     def __init__(self, device, dtype, program, plan, state, data, options, slice_steps):
-        rows = slice_steps * plan.batch_size
-        super().__init__(device, dtype, program, plan, state, data, options, rows, slice_steps)
-        self._schedule = Staged(self._arena, slice_steps, rows, self._capacity, False, self._contents.weighted[0])
+        # Slices for which there is place.
+        self._places = 2 if device.staging is not None and slice_steps > 1 else 1
+        steps = slice_steps // self._places
+        rows = steps * plan.batch_size
+        super().__init__(device, dtype, program, plan, state, data, options, self._places * rows, steps)
+        self._schedule = Staged(self._arena, steps, rows, self._capacity, False, self._contents.weighted[0])
         self._best_loss, self._without_improvement = np.inf, 0
+        self._slices = self._arriving()
 
     def run(self, epochs):
         """Train one epoch; see ``ResidentTrainer.run``."""
-        state, options, n = self._state, self._options, len(self._data)
-        batch_size = self._plan.batch_size
+        state, n, batch_size = self._state, len(self._data), self._plan.batch_size
         steps_per_epoch = -(-n // batch_size)
-        shuffle = options.shuffle and steps_per_epoch > 1
-        order = shuffled_order(n, state.seed & 0xFFFFFFFF, state.epoch) if shuffle else np.arange(n)
-        rows = self._steps * batch_size
         parts = []
-        for begin in range(0, n, rows):
+        for begin in self._begins:
             if begin and self.interrupts.pressed:
                 raise KeyboardInterrupt
-            index = order[begin : begin + rows]
+            index, first = next(self._slices)
             steps = -(-len(index) // batch_size)
-            self._write_rows(self._data, index)
-            self._write_run(len(index), steps, False)
+            self._write_run(len(index), steps, False, first)
             self._write_scalars(steps, state.epoch + begin / batch_size / steps_per_epoch, steps_per_epoch)
             self._schedule.set_steps(steps)
             self._schedule.interrupts = self.interrupts
@@ -47,6 +51,28 @@ class StreamedTrainer(Trainer):
             state.step += steps
         state.epoch += 1
         return self._combine(parts)
+
+    @property
+    def _begins(self):
+        """Where the slices of an epoch begin."""
+        return range(0, len(self._data), self._steps * self._plan.batch_size)
+
+    def _arriving(self):
+        """Yield the samples of each slice and the row where they begin, once they are on the device.
+
+        The caller has to be done with a slice before it asks for the next.
+        """
+        state, n, rows = self._state, len(self._data), self._steps * self._plan.batch_size
+        places, begun = itertools.cycle(range(0, self._places * rows, rows)), collections.deque()
+        for epoch in range(state.epoch, state.epoch + self._options.max_iter):
+            shuffle = self._options.shuffle and n > self._plan.batch_size
+            order = shuffled_order(n, state.seed & 0xFFFFFFFF, epoch) if shuffle else np.arange(n)
+            for begin in self._begins:
+                index, first = order[begin : begin + rows], next(places)
+                begun.append((index, first, self._begin_rows(self._data, index, first, ahead=True)))
+                if len(begun) == self._places:
+                    yield _arrived(*begun.popleft())
+        yield from itertools.starmap(_arrived, begun)
 
     def _combine(self, parts):
         """Return the results of an epoch from those of its slices, and whether to stop."""
@@ -66,3 +92,9 @@ class StreamedTrainer(Trainer):
         self._best_loss = min(loss, self._best_loss)
         patience = 0 if self._options.early_stopping else self._options.patience
         return result, NO_IMPROVEMENT if 0 < patience < self._without_improvement else 0
+
+
+def _arrived(index, first, begun):
+    """Wait for the rows of a slice; return its samples and the row where they begin."""
+    finish(begun)
+    return index, first

@@ -7,7 +7,7 @@ import numpy as np
 from skintricate.kernels.stage import STOPS
 from skintricate.training.arena import Arena
 from skintricate.training.contents import Contents
-from skintricate.training.data import row_buffer, write_rows
+from skintricate.training.data import begin_rows, row_buffer
 from skintricate.training.interrupts import Interrupts
 
 # Steps whose scalars and losses are kept on the device at once.
@@ -132,20 +132,27 @@ class Trainer:
         if table.size:
             self.device.write(self._arena.scalars, table)
 
-    def _write_run(self, samples, steps, ordered):
-        """Set what stays the same during a run."""
-        runs = self._contents.runs(samples, steps, ordered, self._decides_on_device, **self._more_fields)
+    def _write_run(self, samples, steps, ordered, first=0):
+        """Set what stays the same during a run, whose rows begin at row ``first`` of the buffers."""
+        fields = {"first_row": first, **self._more_fields}
+        runs = self._contents.runs(samples, steps, ordered, self._decides_on_device, **fields)
         self._arena.write_runs(runs)
 
-    def _write_rows(self, data, index, first=0):
-        """Bring rows of some data to the device, the first of them to row ``first`` of the buffers."""
-        X, Y, weight = data.rows(index, self.dtype, self._x_columns)
+    def _begin_rows(self, data, index, first=0, ahead=False):
+        """Begin to bring rows of some data to row ``first`` of the buffers and those after it; see ``begin_rows``."""
+        weight = None if data.sample_weight is None else data.sample_weight[:, None]
         if weight is None and any(self._contents.weighted):
-            weight = np.ones(len(Y), self.dtype)
-        for name, array in zip(("X", "Y", "sample_weight"), (X, Y, weight)):
-            if array is not None:
-                offset = first * (array.nbytes // len(array))
-                write_rows(self.device, self._buffers[name], array, offset)
+            weight = np.ones((len(data), 1), self.dtype)
+        begun = []
+        for name, array, columns in (
+            ("X", data.X, self._x_columns),
+            ("Y", data.Y, data.Y.shape[1]),
+            ("sample_weight", weight, 1),
+        ):
+            if array is not None and columns is not None:
+                buffer = self._buffers[name]
+                begun += begin_rows(self.device, buffer, array, index, self.dtype, columns, first, ahead)
+        return begun
 
     def _read_history(self, epochs, steps):
         """Return the ``Results`` of the first epochs of the history."""

@@ -6,10 +6,13 @@ import scipy.sparse
 from contracts import assert_bitwise, model_with, random_weights
 
 from skintricate import Model
+from skintricate.backend import Device
+from skintricate.backend.staging import Staging
 from skintricate.exceptions import DeviceMemoryError
 from skintricate.layers import Dense, Dropout, SoftMax, TanH
 from skintricate.optimizers import Adam, ExponentialRate
-from skintricate.training import forward, streamed
+from skintricate.training import streamed
+from skintricate.training.forward import _Pass
 
 # 62 batches of 32 samples, the last of five: slices end unevenly.
 N, I = 61 * 32 + 5, 20  # noqa: E741
@@ -18,14 +21,23 @@ N, I = 61 * 32 + 5, 20  # noqa: E741
 @pytest.fixture
 def slices(monkeypatch):
     """Return the list of rows that each slice of streamed training brought to the device."""
-    counts, write = [], streamed.StreamedTrainer._write_rows
+    counts, begin = [], streamed.StreamedTrainer._begin_rows
 
-    def spy(self, data, index, *arguments):
+    def spy(self, data, index, *arguments, **options):
         counts.append(len(index))
-        write(self, data, index, *arguments)
+        return begin(self, data, index, *arguments, **options)
 
-    monkeypatch.setattr(streamed.StreamedTrainer, "_write_rows", spy)
+    monkeypatch.setattr(streamed.StreamedTrainer, "_begin_rows", spy)
     return counts
+
+
+@pytest.fixture(params=[False, True])
+def stages(request, monkeypatch):
+    """Say whether rows come through pinned memory, as they do where the device is no CPU; slices are small."""
+    if request.param:
+        monkeypatch.setattr(Device, "staging", property(lambda self: self.once(Staging, lambda: Staging(self))))
+        monkeypatch.setattr("skintricate.training.data.STAGED_BYTES", 4000)
+    return request.param
 
 
 def data(sparse=False):
@@ -47,7 +59,7 @@ def trained(X, y, device, dtype="float32", **options):
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_same_bits_as_resident_training(limit, sparse, weighted, shuffle, device, monkeypatch, slices):
+def test_same_bits_as_resident_training(limit, sparse, weighted, shuffle, stages, device, monkeypatch, slices):
     (X, y), weight = data(sparse), np.random.default_rng(2).random(N) if weighted else None
     options = {"sample_weight": weight, "shuffle": shuffle}
     resident, expected = trained(data()[0], y, device, **options)
@@ -93,7 +105,7 @@ def test_goes_on_where_resident_training_ended(device, monkeypatch, slices):
     assert_bitwise(model.state.weights, uninterrupted.state.weights)
 
 
-def test_stops_for_the_same_reason(device, monkeypatch, slices):
+def test_stops_for_the_same_reason(stages, device, monkeypatch, slices):
     X, y = data()
     options = {"max_iter": 50, "tol": 0.02, "n_iter_no_change": 2}
     _, expected = trained(X, y, device, **options)
@@ -115,9 +127,7 @@ def test_a_slice_without_any_weight(device, monkeypatch, slices):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("overlaps", [False, True])
-def test_prediction_in_slices(sparse, overlaps, device, monkeypatch):
-    monkeypatch.setattr(forward, "overlaps", lambda _: overlaps)
+def test_prediction_in_slices(sparse, stages, device, monkeypatch):
     network = [Dense(9), TanH(), Dense(3), SoftMax()]
     weights = random_weights(network, I)
     whole = model_with(network, weights, device, "float32")
@@ -126,7 +136,28 @@ def test_prediction_in_slices(sparse, overlaps, device, monkeypatch):
     sliced = model_with(network, weights, device, "float32")
     assert_bitwise([sliced.predict(data(sparse)[0])], [expected])
     assert_bitwise(sliced.outputs(data(sparse)[0]), outputs)
-    assert max(capacity for capacity, *_ in sliced._forward._passes) < N
+    passes = sliced._forward._passes
+    assert max(capacity for capacity, *_ in passes) < N
+    assert (len({number for *_, number in passes}) > 1) is stages
+
+
+def test_a_slice_that_fails(stages, device, monkeypatch):
+    network = [Dense(9), TanH(), Dense(3), SoftMax()]
+    monkeypatch.setenv("SKINTRICATE_MEMORY_LIMIT", "20k")
+    model = model_with(network, random_weights(network, I), device, "float32")
+    expected, read = model.predict(data()[0]), _Pass._read
+    seen = []
+
+    def fail_once(*arguments):
+        seen.append(arguments)
+        if len(seen) == 3:
+            raise MemoryError("no memory for the third slice")
+        return read(*arguments)
+
+    monkeypatch.setattr(_Pass, "_read", fail_once)
+    with pytest.raises(MemoryError, match="third slice"):
+        model.predict(data()[0])
+    assert_bitwise([model.predict(data()[0])], [expected])
 
 
 @pytest.mark.parametrize(

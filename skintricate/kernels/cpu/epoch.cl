@@ -28,9 +28,9 @@ static inline void order_row(const global Run *run, global int *order, uint row,
 static inline void weigh_step(const global Run *run, const global scalar *sample_weight, const global int *order,
                               global scalar *losses, int s) {
     scalar total = 0;
-    const int end = SMALLER((s + 1) * run->batch_size, run->samples);
+    const int end = run->first_row + SMALLER((s + 1) * run->batch_size, run->samples);
     /* fma keeps the sum in order: Intel's compiler sums in vector lanes where the rows are not gathered. */
-    for (int n = s * run->batch_size; n < end; n++)
+    for (int n = run->first_row + s * run->batch_size; n < end; n++)
         total = fma(sample_weight[run->ordered ? order[n] : n], (scalar)1, total);
     losses[(size_t)s * (run->partials + 1)] = total;
 }

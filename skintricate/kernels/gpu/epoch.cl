@@ -16,9 +16,10 @@ static inline void order_sample(local const Run *run, global int *order, uint po
 /* The sum of the sample weights of step s of an epoch; column 0 of the losses. */
 static inline void weigh_step(local const Run *run, const global scalar *sample_weight, const global int *order,
                               global scalar *losses, int s, local scalar *scratch) {
-    const int end = SMALLER((s + 1) * run->batch_size, run->samples);
+    const int first = run->first_row + s * run->batch_size;
+    const int end = run->first_row + SMALLER((s + 1) * run->batch_size, run->samples);
     scalar total = 0;
-    for (int n = s * run->batch_size + ITEM; n < end; n += ITEMS) total += sample_weight[run->ordered ? order[n] : n];
+    for (int n = first + ITEM; n < end; n += ITEMS) total += sample_weight[run->ordered ? order[n] : n];
     total = sum_over_group(total, ITEMS, scratch);
     if (ITEM == 0) losses[(size_t)s * (run->partials + 1)] = total;
 }
