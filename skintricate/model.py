@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import scipy.sparse
 
-from skintricate.backend import open_device
+from skintricate.backend import open_device, open_devices
 from skintricate.backend.context import guard_fork
 from skintricate.configurable import check_number
 from skintricate.exceptions import (
@@ -32,6 +32,7 @@ from skintricate.training import (
     NetworkState,
     ProgressBar,
     ProgressLine,
+    devices_of_training,
     fit_network,
     infer_shapes,
     require_parameters,
@@ -53,7 +54,9 @@ class Model:
     layers : sequence of Layer or str
         Input sizes are inferred from the data. The model keeps copies.
     device : str, default="auto"
-        Which device to run on; see ``skintricate.list_devices``.
+        Which device to run on; see ``skintricate.list_devices``. ``"gpu:all"`` and ``"gpu:0,gpu:1"`` let equal GPUs
+        train together, each with a part of every batch, where batches and layers are so large that this is faster;
+        predictions are the first one's.
     dtype : {"float32", "float64"}, default="float32"
         Of parameters, arithmetic and outputs.
     random_state : int or None, default=None
@@ -220,14 +223,15 @@ class Model:
     def fit_data(self, data, options):
         """Train on prepared ``Data`` with ``FitOptions``; see ``fit``. On any error the model stays as it was."""
         shapes = self._check_shapes(data, options.loss)
-        device = self._open_device()
-        require_parameters(device, self.dtype, self.layers, shapes, options.optimizer)
-        state = self._state_to_train(shapes, options.optimizer)
         options.precision = self.precision
+        device, *_ = devices = self._open_devices()
+        require_parameters(device, self.dtype, self.layers, shapes, options.optimizer)
+        options.devices = devices_of_training(devices, self.dtype, self.layers, data, options)
+        state = self._state_to_train(shapes, options.optimizer)
         history = fit_network(device, self.dtype, self.layers, state, data, options)
         self.state, self.optimizer, self.history_ = state, options.optimizer, history
         self.n_features_in_ = data.n_features
-        self.device_ = self._describe(device)
+        self.device_ = self._describe(*options.devices)
         self._forward = None
         if history.stopped_by == "interrupted":
             warnings.warn(
@@ -343,16 +347,23 @@ class Model:
     def __repr__(self):
         return f"Model([{', '.join(map(repr, self.layers))}])"
 
-    def _open_device(self):
-        """Return the device, or raise if it lacks the model's dtype."""
+    def _open_devices(self):
+        """Return the devices that may train together, or raise if one lacks the model's dtype."""
         meeting = current()
-        device = open_device(self.device) if meeting is None else open_device(self.device, next(meeting.turns))
-        if self.dtype == "float64" and not device.has_float64:
-            raise DeviceError(f"{device.info} has no float64; use dtype='float32' or another device.")
-        return device
+        devices = open_devices(self.device) if meeting is None else [open_device(self.device, next(meeting.turns))]
+        for device in devices:
+            if self.dtype == "float64" and not device.has_float64:
+                raise DeviceError(f"{device.info} has no float64; use dtype='float32' or another device.")
+        return devices
 
-    def _describe(self, device):
-        """Return the device's name, and how large products are made where ``precision`` asks for less than float32."""
+    def _open_device(self):
+        """Return the first device."""
+        return self._open_devices()[0]
+
+    def _describe(self, device, *others):
+        """Return the devices' names, and how large products are made where ``precision`` asks for less than float32."""
+        if others:
+            return ", ".join(map(self._describe, (device, *others)))
         if self.precision == "highest":
             return str(device.info)
         has_tensor_cores = tile_of(device, self.dtype, self.precision).has_tensor_cores

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from skintricate.backend.devices import resolve
+from skintricate.backend.devices import resolve, resolve_all
 from skintricate.backend.memory import Budget
 from skintricate.backend.programs import build_program
 from skintricate.backend.runtimes import load_pyopencl, loaded_elsewhere
@@ -19,8 +19,8 @@ from skintricate.exceptions import DeviceError
 
 # Bytes of a host array up to which a copy is queued without waiting.
 LARGEST_PENDING = 2**20
-# Seconds that a read looks for its end before it waits.
-LONGEST_SPIN = 1e-4
+# Seconds that a read looks for its end before it waits, and from one look to the next of a thread among several.
+LONGEST_SPIN, BETWEEN_LOOKS = 1e-4, 5e-5
 
 _lock = threading.RLock()
 _devices = {}
@@ -39,7 +39,17 @@ def guard_fork():
 def open_device(wish="auto", turn=0):
     """Return the ``Device`` that a wish names, opened once in this process; see ``resolve`` for ``turn``."""
     guard_fork()
-    info, handle = resolve(wish, turn)
+    return _opened(*resolve(wish, turn))
+
+
+def open_devices(wish):
+    """Return every ``Device`` that a wish names together, a list; see ``open_device``."""
+    guard_fork()
+    return [_opened(*entry) for entry in resolve_all(wish)]
+
+
+def _opened(info, handle):
+    """Return a device, opened once in this process."""
     threads = _thread_limit(info)
     key = (info, threads)
     with _lock:
@@ -158,10 +168,10 @@ class Device:
         except self.cl.Error as error:
             raise DeviceError(f"{self.info} could not pin {n_bytes} bytes of host memory: {error}") from error
 
-    def write(self, buffer, array, offset=0):
-        """Queue a copy of a contiguous host array, which must not change before the next ``read``."""
+    def write(self, buffer, array, offset=0, is_pinned=False):
+        """Queue a copy of a contiguous host array, which must not change before the next ``read`` or ``finish``."""
         queue = self.queue
-        blocking = array.nbytes > LARGEST_PENDING
+        blocking = array.nbytes > LARGEST_PENDING and not is_pinned
         event = self.cl.enqueue_copy(queue, buffer, array, dst_offset=offset, is_blocking=blocking)
         if not blocking:
             # The event keeps the array alive, and waits if it is dropped too early.
@@ -172,15 +182,26 @@ class Device:
         self.queue.finish()
         self._local.pending.clear()
 
-    def read(self, array, buffer, offset=0, longest_spin=LONGEST_SPIN):
+    def read(self, array, buffer, offset=0):
         """Wait for the queue, then copy from the device into a contiguous host array, and return it."""
         queue, complete = self.queue, self.cl.command_execution_status.COMPLETE
         event = self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
         queue.flush()
         # Looking again and again is faster than being woken, PoCL's way by 40 us; an error shows as a negative status.
-        give_up = time.perf_counter() + longest_spin
+        give_up = time.perf_counter() + LONGEST_SPIN
         while event.command_execution_status > complete and time.perf_counter() < give_up:
             pass
+        event.wait()
+        self._local.pending.clear()
+        return array
+
+    def read_idly(self, array, buffer, offset=0):
+        """Do what ``read`` does, and leave interpreter and driver to other threads meanwhile."""
+        queue, complete = self.queue, self.cl.command_execution_status.COMPLETE
+        event = self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
+        queue.flush()
+        while event.command_execution_status > complete:
+            time.sleep(BETWEEN_LOOKS)
         event.wait()
         self._local.pending.clear()
         return array

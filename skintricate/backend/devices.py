@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from skintricate.backend.runtimes import load_pyopencl, searched_places
 from skintricate.exceptions import DeviceError, DeviceFallbackWarning
 
+# What a wish ends with that means all devices equal to the first.
+ALL = ":all"
 # Among devices of a kind, the runtime preferred first; of the CPU runtimes the faster one.
 RUNTIME_ORDER = ("nvidia", "amd", "intel", "apple", "pocl", "oclgrind")
 RUNTIME_NAMES = {
@@ -103,6 +105,7 @@ def select_device(wish="auto"):
     wish : str, default="auto"
         ``"auto"`` (a GPU, then the fastest CPU runtime; ``SKINTRICATE_DEVICE`` overrides it), ``"cpu"``,
         ``"gpu"``, ``"gpu:1"``, a runtime's name, ``"nvidia:1"``, or part of a device's name; case does not matter.
+        ``"gpu:all"`` and ``"gpu:0,gpu:1"`` name several, the first of which is returned.
 
     Raises
     ------
@@ -114,19 +117,38 @@ def select_device(wish="auto"):
 
 def resolve(wish, turn=0):
     """Return ``(DeviceInfo, pyopencl device)`` for a wish; of equal GPUs that it does not tell apart, in turn."""
-    if wish == "auto":
-        wish = os.environ.get("SKINTRICATE_DEVICE") or "auto"
+    wish = _wish_of(wish)
+    entries = resolve_all(wish) if "," in wish else _equal(wish.removesuffix(ALL))
+    return entries[turn % len(entries)]
+
+
+def resolve_all(wish):
+    """Return a list of ``(DeviceInfo, pyopencl device)``: of the devices that a wish names together, or of the one."""
+    wish = _wish_of(wish)
+    if "," in wish:
+        return list({entry[0]: entry for entry in (resolve(part.strip()) for part in wish.split(","))}.values())
+    equal = _equal(wish.removesuffix(ALL))
+    return equal if wish.endswith(ALL) else equal[:1]
+
+
+def _wish_of(wish):
+    """Return a wish in lower case, or the one that "auto" stands for."""
+    return ((os.environ.get("SKINTRICATE_DEVICE") or "auto") if wish == "auto" else wish).lower()
+
+
+def _equal(wish):
+    """Return the device that a wish names; of a GPU that it names without a number, all that are equal."""
     available = _enumerate()
     if not available:
         raise DeviceError(f"No OpenCL device found on this machine. {INSTALL_HINT}")
-    matching = [entry for entry in available if _matches(entry[0], wish.lower())]
-    runtime, _, index = wish.lower().partition(":")
+    matching = [entry for entry in available if _matches(entry[0], wish)]
+    runtime, _, index = wish.partition(":")
     if not matching and index.isdigit():
         matching = [entry for entry in available if entry[0].runtime == runtime][int(index) :]
     if matching:
         first = matching[0][0]
         equal = [entry for entry in matching if (entry[0].name, entry[0].runtime) == (first.name, first.runtime)]
-        return equal[turn % len(equal)] if first.kind == "gpu" and ":" not in wish else matching[0]
+        return equal if first.kind == "gpu" and ":" not in wish else matching[:1]
     names = ", ".join(f"{info.kind}:{info.index} ({info.runtime}, {info.name})" for info, _ in available)
     warnings.warn(
         f"device={wish!r} is not on this machine, which has {names}; running on {available[0][0]} instead. "
@@ -134,7 +156,7 @@ def resolve(wish, turn=0):
         DeviceFallbackWarning,
         stacklevel=2,
     )
-    return available[0]
+    return available[:1]
 
 
 def _matches(info, wish):

@@ -16,18 +16,21 @@ class Launcher:
         With all its arguments set; it belongs to this launcher alone.
     groups : int
         Work-groups, of as many work-items as the kernel says.
+    first_group : int, default=0
+        Number of the first one, for kernels that look at the offset of their first dimension.
     """
 
-    def __init__(self, device, kernel, groups):
+    def __init__(self, device, kernel, groups, first_group=0):
         self._enqueue = device.cl.enqueue_nd_range_kernel
         self._kernel = kernel
         size = device.cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
         self._local = (kernel.get_work_group_info(size, device.handle)[0], 1)
         self._global = (groups * self._local[0], 1)
+        self._first = first_group * self._local[0]
 
-    def __call__(self, queue, number):
-        """Queue the kernel; ``number`` reaches it as the offset of its second dimension."""
-        self._enqueue(queue, self._kernel, self._global, self._local, (0, number))
+    def __call__(self, queue, number, wait_for=None):
+        """Queue the kernel and return its event; ``number`` reaches it as the offset of its second dimension."""
+        return self._enqueue(queue, self._kernel, self._global, self._local, (self._first, number), wait_for)
 
 
 @contextlib.contextmanager

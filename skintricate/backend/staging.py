@@ -22,11 +22,13 @@ class Staging:
     Parameters
     ----------
     device : Device
+    n_threads : int, default=None
+        None takes half of the host's cores, no more than ``MOST_THREADS``.
     """
 
-    def __init__(self, device):
+    def __init__(self, device, n_threads=None):
         self._device = device
-        self.n_threads = min(MOST_THREADS, max(2, (os.cpu_count() or 1) // 2))
+        self.n_threads = n_threads or min(MOST_THREADS, max(2, (os.cpu_count() or 1) // 2))
         self._threads = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skintricate")
 
     def begin(self, work, items):
@@ -44,12 +46,8 @@ class Staging:
 
     def write(self, buffer, array, offset):
         """Copy an array of the calling thread to a place in a buffer, and wait until it is there."""
-        self._device.write(buffer, array, offset)
+        self._device.write(buffer, array, offset, is_pinned=True)
         self._device.finish()
-
-    def read(self, array, buffer, offset):
-        """Wait for the calling thread's queue, then copy from the device; the interpreter is free for other threads."""
-        return self._device.read(array, buffer, offset, longest_spin=0)
 
 
 def finish(begun):

@@ -70,7 +70,8 @@ class IntricateRegressor(RegressorMixin, BaseIntricate):
         1 prints a line an epoch, 2 draws a progress bar, a callback (or a list) is told of every epoch.
     device : str, default="auto"
         ``"auto"`` (a GPU, then the fastest CPU runtime), ``"cpu"``, ``"gpu"``, ``"gpu:1"``, a runtime's name, or part
-        of a device's; see ``skintricate.list_devices``.
+        of a device's; see ``skintricate.list_devices``. ``"gpu:all"`` and ``"gpu:0,gpu:1"`` let equal GPUs train one
+        network together where its batches and layers are large; ``device_`` tells.
     dtype : {"float32", "float64"}, default="float32"
         Of weights, arithmetic and predictions.
     precision : {"highest", "high", "medium"}, default="highest"

@@ -110,7 +110,9 @@ typedef struct {
 typedef struct {
     int first_row;          /* of this run in X, Y and sample_weight: validation rows follow those of training */
     int samples;            /* rows of X in this run */
-    int batch_size;         /* rows of a step; also the rows of every tensor in the workspace */
+    int batch_size;         /* rows of a step on this device; also the rows of every tensor in the workspace */
+    int step_rows;          /* rows of a step: more where several devices share it, */
+    int share_begin;        /* and which of them is the first here */
     int steps;              /* steps of one epoch */
     int target_columns;     /* columns of Y; 1 with class_codes */
     int class_codes;        /* 1: Y holds the index of the class */
@@ -162,8 +164,8 @@ typedef struct {
     TABLE const Run *run;
     int number;                         /* of this step since training began */
     int first;                          /* position of its first row */
-    int rows;                           /* N: the rows of this step */
-    scalar weight;                      /* sum of its sample weights */
+    int rows;                           /* N: the rows of this step on this device */
+    scalar weight;                      /* sum of the step's sample weights, on all devices */
 } Step;
 
 /* The step of this number in its run and of that in its epoch. */
@@ -181,9 +183,10 @@ static inline Step make_step(STEP_ARGUMENTS_IN(TABLE), int number, int epoch_ste
     step.losses = losses + run->first_loss + (size_t)epoch_step * (run->partials + 1) + 1;
     step.run = run;
     step.number = run->first_step + number;
-    step.first = run->first_row + epoch_step * run->batch_size;
-    step.rows = SMALLER(run->batch_size, run->samples - epoch_step * run->batch_size);
-    step.weight = run->weighted ? step.losses[-1] : (scalar)step.rows;
+    const int rows = SMALLER(run->step_rows, run->samples - epoch_step * run->step_rows);
+    step.first = run->first_row + epoch_step * run->step_rows + run->share_begin;
+    step.rows = SMALLER(run->batch_size, rows > run->share_begin ? rows - run->share_begin : 0);
+    step.weight = run->weighted ? step.losses[-1] : (scalar)rows;
     return step;
 }
 

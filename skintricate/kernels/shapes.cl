@@ -60,7 +60,8 @@ FUNCTION void noise_rows(ROW_ARGUMENTS) {
     FOR_ROWS_AND_VECTORS(n0 * pixels, count * pixels, columns, {
         scalar lanes[WIDTH];
         for (int lane = 0; lane < WIDTH; lane++) {
-            const uint position = (uint)n * (uint)columns + (uint)(j * WIDTH + lane);
+            const uint row = (uint)(step->run->share_begin * pixels + n);
+            const uint position = row * (uint)columns + (uint)(j * WIDTH + lane);
             const uint2 bits = philox((uint2)(position, step->number), key);
             const scalar radius = ((scalar)(bits.x >> 8) + (scalar)0.5) / (scalar)16777216;
             const scalar angle = (scalar)(bits.y >> 8) / (scalar)16777216;

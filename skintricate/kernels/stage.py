@@ -123,6 +123,8 @@ RUN = np.dtype(
             "first_row",
             "samples",
             "batch_size",
+            "step_rows",
+            "share_begin",
             "steps",
             "target_columns",
             "class_codes",

@@ -7,7 +7,7 @@ from skintricate.training.halting import Halting, MinAccuracyReached, MinLossRea
 from skintricate.training.history import History
 from skintricate.training.lowering import Lowering
 from skintricate.training.network import infer_shapes
-from skintricate.training.planning import require_parameters
+from skintricate.training.planning import devices_of_training, require_parameters
 from skintricate.training.state import NetworkState
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "NetworkState",
     "ProgressBar",
     "ProgressLine",
+    "devices_of_training",
     "fit_network",
     "infer_shapes",
     "require_parameters",

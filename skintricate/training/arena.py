@@ -68,23 +68,25 @@ class Arena:
             self._stages,
         )
 
-    def launcher(self, name, groups, *numbers, buffers=()):
+    def launcher(self, name, groups, *numbers, buffers=(), first_group=0):
         """Return a kernel of the program bound to these buffers, further ones, and its int arguments ``numbers``."""
         kernel = self.program.borrow(name)
         self._borrowed.append((name, kernel))
         for index, argument in enumerate((*self._arguments, *buffers, *map(np.int32, numbers))):
             kernel.set_arg(index, argument)
-        return Launcher(self.device, kernel, groups)
+        return Launcher(self.device, kernel, groups, first_group)
 
     def step_launchers(self):
         """Return the launchers of one step, in order."""
-        launchers = []
-        for launch in self.plan.launches:
-            numbers = [launch.first]
-            if launch.kernel not in KERNELS_OF_ONE_STAGE:
-                numbers.append(launch.end)
-            launchers.append(self.launcher(launch.kernel, launch.tiles, *numbers))
-        return launchers
+        return [self.launcher_of(launch) for launch in self.plan.launches]
+
+    def launcher_of(self, launch, tiles=None):
+        """Return the launcher of a launch of the plan, or of a slice of its tiles where the kernel allows it."""
+        numbers = [launch.first]
+        if launch.kernel not in KERNELS_OF_ONE_STAGE:
+            numbers.append(launch.end)
+        tiles = tiles or slice(0, launch.tiles)
+        return self.launcher(launch.kernel, tiles.stop - tiles.start, *numbers, first_group=tiles.start)
 
     def write_runs(self, runs):
         """Set what stays the same during a run of steps, of the rows trained on and of those of validation."""
@@ -97,4 +99,4 @@ class Arena:
 
     def _zeros(self, n_bytes):
         """Return a new buffer of zeros."""
-        return self.device.buffer_of(np.zeros(max(n_bytes, 16), np.uint8))
+        return self.device.zeros(n_bytes)

@@ -23,6 +23,7 @@ def prediction_runs(plan, n_rows, ordered=False, **more):
     for name, value in {
         "samples": n_rows,
         "batch_size": plan.batch_size,
+        "step_rows": plan.batch_size,
         "steps": -(-n_rows // plan.batch_size),
         "ordered": ordered,
         "block_rows": plan.block_rows,
@@ -131,6 +132,7 @@ class Contents:
         for name, value in {
             "samples": samples,
             "batch_size": plan.batch_size,
+            "step_rows": plan.batch_size,
             "steps": steps,
             "target_columns": self._data.Y.shape[1],
             "class_codes": self._data.class_codes,

@@ -45,6 +45,8 @@ class FitOptions:
     callbacks : list of Callback
     precision : {"highest", "high", "medium"}
         Of large products on tensor cores.
+    devices : sequence of Device
+        Those that share the training, where they are several.
     """
 
     loss: object
@@ -61,6 +63,7 @@ class FitOptions:
     metrics: dict = field(default_factory=dict)
     callbacks: list = field(default_factory=list)
     precision: str = "highest"
+    devices: tuple = ()
 
     @property
     def patience(self):

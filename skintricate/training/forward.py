@@ -19,7 +19,7 @@ from skintricate.training.vocabulary import program_for
 SMALL_BATCH = 16
 # Bytes of a slice with its activations: what a CPU's caches hold; on a GPU enough that a copy is worth its wait.
 SLICE_BYTES = 8 * 2**20
-SLICE_BYTES_STAGED = 64 * 2**20
+SLICE_BYTES_STAGED = 128 * 2**20
 
 
 def slice_rows(n, most):
@@ -133,6 +133,7 @@ class Forward:
                 self._passes = {k: one for k, one in self._passes.items() if k[2] in (None, most_entries)}
             plan = self._lower(capacity, fused, is_sparse)
             self._passes[key] = _Pass(self.device, self._program(is_sparse), plan, self, most_entries)
+            self.device.finish()  # its buffers are filled; other threads have queues of their own
         return self._passes[key]
 
     @functools.cached_property
@@ -186,10 +187,10 @@ class _Pass:
         else:
             X = dense_rows(X, rows, self._dtype, self._x_columns, np.empty if staging is None else staging.array)
         n_rows = X.n_rows if self._is_sparse else len(X)
-        self._start(X, n_rows)
+        self._start(X, n_rows, staging is not None)
         return (self._read(tensor, X, n_rows, staging) for tensor in chosen(self.plan))
 
-    def _start(self, X, n_rows):
+    def _start(self, X, n_rows, is_pinned):
         """Queue the pass over up to ``capacity`` rows, which must not change before they are read."""
         device = self._device
         if n_rows != self._rows:
@@ -202,7 +203,7 @@ class _Pass:
                     device.write(self._buffers[name], array)
         else:
             if X.size:
-                device.write(self._X, X)
+                device.write(self._X, X, is_pinned=is_pinned)
             write_tail(device, self._X, X.nbytes, X.dtype)
         for launch in self._launchers:
             launch(device.queue, 0)
@@ -215,5 +216,6 @@ class _Pass:
         if staging is None:
             flat = self._device.read(np.empty(size, self._dtype), self._arena.workspace, place)
         else:
-            flat = staging.read(staging.array((size,), self._dtype, "results"), self._arena.workspace, place)
+            flat = staging.array((size,), self._dtype, "results")
+            self._device.read_idly(flat, self._arena.workspace, place)
         return tensor.unpacked(flat, self._layout, n_rows, self.capacity)

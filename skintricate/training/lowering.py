@@ -15,7 +15,7 @@ from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, CONVOLUTIONS, PRODUCTS, ROW_STAGES, STAGE_KINDS, SUMS
 from skintricate.layers import Activation
 from skintricate.training.network import matrices, walk
-from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Tensor, Weights
+from skintricate.training.plan import SOURCE_IS_X, WHOLE, Launch, Plan, Tensor, Weights
 from skintricate.training.updates import WeightUpdates
 
 # Weights and transposes that stay in a core's cache while blocks of rows pass; measured, see docs/design.md.
@@ -43,6 +43,8 @@ class Lowering:
         Whether activations are computed with the layer before them, whose own values are then nowhere.
     is_sparse : bool, default=False
         Whether X lies on the device as a sparse matrix, which only the first layer reads.
+    share : Share, default=WHOLE
+        What the device does of a training that several share; ``batch_size`` are its rows of a batch.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Lowering:
         scored=None,
         fused=True,
         is_sparse=False,
+        share=WHOLE,
     ):
-        self.is_sparse = is_sparse
+        self.is_sparse, self.share = is_sparse, share
         self._fused, self._scored = fused, scored
         self.layers = list(layers)
         self._input_shape = (int(n_features),)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,6 +56,23 @@ class Tensor:
     def size(self, layout, batch_size):
         """Return the scalars that a batch takes."""
         return batch_size * self.pixels * layout.padded(self.columns)
+
+
+class Share(NamedTuple):
+    """What a device does of a training that several share: which part of every batch, of how many.
+
+    It sums the gradients of its rows alone; the update, which all make alike, needs the sums of the others.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def size(self, batch_size):
+        """Return the rows of a part of a batch."""
+        return -(-batch_size // self.count)
+
+
+WHOLE = Share()
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from skintricate.exceptions import DeviceMemoryError
-from skintricate.training import resident
+from skintricate.training import resident, split
 from skintricate.training.network import walk
 from skintricate.training.on_device import ResidentTrainer
+from skintricate.training.plan import WHOLE, Share
 from skintricate.training.plans import lower
 from skintricate.training.sparse import Entries, n_entries_of, stays_sparse
 from skintricate.training.streamed import StreamedTrainer
@@ -24,29 +25,65 @@ def require_parameters(device, dtype, network, shapes, optimizer):
     device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
 
 
-def lower_training(network, data, program, options, validation, is_sparse=False):
+def lower_training(network, data, program, options, validation, is_sparse=False, share=WHOLE):
     """Return the plan of training a network, its score on validation data included where they are given."""
     return lower(
         network,
         data.n_features,
-        min(options.batch_size, len(data)),
+        share.size(min(options.batch_size, len(data))),
         program,
         loss=options.loss,
         optimizer=options.optimizer,
         alpha=options.alpha,
         scored=None if validation is None else validation.scored_rows,
         is_sparse=is_sparse,
+        share=share,
     )
 
 
+def devices_of_training(devices, dtype, network, data, options):
+    """Return which of some devices train a network: those equal to the first where sharing it pays, else the first.
+
+    A network can be shared whose samples meet nowhere but in the gradients of its weights, and where each device has
+    memory for all data.
+    """
+    first = devices[0]
+    equal = [d for d in devices if (d.info.name, d.info.runtime) == (first.info.name, first.info.runtime)]
+    batch_size = min(options.batch_size, len(data))
+    if len(equal) == 1 or batch_size < len(equal) or stays_sparse(network, data.X):
+        return devices[:1]
+    program = program_for(first, dtype, network, options.loss, options.optimizer, options.precision)
+    try:
+        plan, itemsize = lower_training(network, data, program, options, None), np.dtype(dtype).itemsize
+        if not split.can_be_split(plan) or not split.pays(plan, options.precision, itemsize, len(equal)):
+            return devices[:1]
+        plan = lower_training(network, data, program, options, None, share=Share(0, len(equal)))
+        steps = _steps_that_fit(first.budget, plan, data, program.tile, None, options, np.dtype(dtype), False)
+    except DeviceMemoryError:
+        return devices[:1]
+    return equal if steps * plan.batch_size >= len(data) else devices[:1]
+
+
+def _make_split_trainer(devices, dtype, network, state, data, options):
+    """Return the trainer that shares a network among several devices."""
+    programs, plans = [], []
+    for number, device in enumerate(devices):
+        programs.append(program_for(device, dtype, network, options.loss, options.optimizer, options.precision))
+        share = Share(number, len(devices))
+        plans.append(lower_training(network, data, programs[-1], options, None, share=share))
+    return split.SplitTrainer(devices, dtype, programs, plans, state, data, options)
+
+
 def make_trainer(device, dtype, network, state, data, options):
-    """Return the trainer that fits the device's memory budget.
+    """Return the trainer that fits the device's memory budget, or that of several devices if the options name them.
 
     Raises
     ------
     DeviceMemoryError
         If not even one batch fits, with the numbers.
     """
+    if len(options.devices) > 1:
+        return _make_split_trainer(options.devices, dtype, network, state, data, options)
     # Where validation rows do not fit beside the data, the host scores them; where entries do not, rows are streamed.
     scored = _scored_on_device(options)
     for is_sparse in (True, False) if stays_sparse(network, data.X) else (False,):

@@ -9,7 +9,7 @@ from skintricate.backend.staging import finish
 from skintricate.kernels import shuffled_order
 from skintricate.training.contents import Results
 from skintricate.training.staged import Staged
-from skintricate.training.trainer import NO_IMPROVEMENT, NOT_FINITE, Trainer
+from skintricate.training.trainer import Improvement, Trainer
 
 
 class StreamedTrainer(Trainer):
@@ -26,7 +26,7 @@ class StreamedTrainer(Trainer):
         rows = steps * plan.batch_size
         super().__init__(device, dtype, program, plan, state, data, options, self._places * rows, steps)
         self._schedule = Staged(self._arena, steps, rows, self._capacity, False, self._contents.weighted[0])
-        self._best_loss, self._without_improvement = np.inf, 0
+        self._improvement = Improvement(options)
         self._slices = self._arriving()
 
     def run(self, epochs):
@@ -85,13 +85,7 @@ class StreamedTrainer(Trainer):
             np.concatenate(step_accuracies)[None],
             np.array([np.nan]),
         )
-        if not np.isfinite(loss):
-            return result, NOT_FINITE
-        improved = loss <= self._best_loss - self._options.tol
-        self._without_improvement = 0 if improved else self._without_improvement + 1
-        self._best_loss = min(loss, self._best_loss)
-        patience = 0 if self._options.early_stopping else self._options.patience
-        return result, NO_IMPROVEMENT if 0 < patience < self._without_improvement else 0
+        return result, self._improvement.judge(loss)
 
 
 def _arrived(index, first, begun):

@@ -17,6 +17,27 @@ NO_IMPROVEMENT, NOT_FINITE, HALTED = (STOPS[name] for name in ("no_improvement",
 INTERRUPTED = 3
 
 
+class Improvement:
+    """Decides on the host, as a device does otherwise, whether training goes on after an epoch.
+
+    Parameters
+    ----------
+    options : FitOptions
+    """
+
+    def __init__(self, options):
+        self._tolerance, self._best_loss, self._epochs_without = options.tol, np.inf, 0
+        self._patience = 0 if options.early_stopping else options.patience
+
+    def judge(self, loss):
+        """Return why training stops after an epoch of this loss, or 0."""
+        if not np.isfinite(loss):
+            return NOT_FINITE
+        self._epochs_without = 0 if loss <= self._best_loss - self._tolerance else self._epochs_without + 1
+        self._best_loss = min(loss, self._best_loss)
+        return NO_IMPROVEMENT if 0 < self._patience < self._epochs_without else 0
+
+
 class Trainer:
     """What both trainers share: the arena, the parameters, and reading results.
 

@@ -62,6 +62,8 @@ class WeightUpdates:
     def add(self, weights, product, l1, l2, **fields):
         """Ask for the gradient of a layer's weights, which a product makes, and their update."""
         self._wanted.append(_Update(weights, (self._alpha + l2, l1), product, fields))
+        if self._lowering.share.count > 1:
+            self._emit_share(self._wanted[-1])
 
     def add_sums(self, weights, source, parts):
         """Ask for the update of weights by sums of gradients, so many one after another from ``source``."""
@@ -82,9 +84,24 @@ class WeightUpdates:
                 of_kernel.setdefault(kernel, []).append(fields)
         for kernel in sorted(of_kernel, key=lambda kernel: kernel == ADD_PARTS):
             # What has the same rows together, for one core.
-            lowering.launch_many(kernel, sorted(of_kernel[kernel], key=lambda stage: stage.get("rows_begin", 0)))
+            stages = sorted(of_kernel[kernel], key=lambda stage: stage.get("rows_begin", 0))
+            # Of several devices, each update as soon as the sums of the others are there.
+            for some in [stages] if lowering.share.count == 1 else [[stage] for stage in stages]:
+                lowering.launch_many(kernel, some)
         if clip is not None:
             self._emit_clipped(updates, norms, n_tiles)
+
+    def _emit_share(self, update):
+        """Emit the sums of this device's rows, at once, so that they go to the others while it works on.
+
+        Those of the other devices will lie beside them.
+        """
+        lowering, (number, count) = self._lowering, self._lowering.share
+        stride, product = lowering.size(update.weights), update.product
+        update.product, update.source, update.parts = None, lowering.reserve(count * stride), count
+        place = {"target": update.source + number * stride, "rows_end": lowering.plan.batch_size}
+        parts = {"parts": count, "part_stride": stride}
+        lowering.launch(product, **update.shape, **update.fields, **place, **parts)
 
     def _parts_pay(self, parts):
         """Say whether the sums of all parts are fewer numbers than what they are sums of."""

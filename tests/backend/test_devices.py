@@ -171,3 +171,39 @@ def test_every_real_device_answers_to_its_names(monkeypatch):
             assert select_device(device.name).name == device.name
         if found:
             assert select_device() == found[0]
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("auto", ["gpu:0"]),
+        ("gpu", ["gpu:0"]),
+        ("gpu:all", ["gpu:0", "gpu:2"]),
+        ("NVIDIA:all", ["gpu:0", "gpu:2"]),
+        ("titan:all", ["gpu:1"]),
+        ("gpu:2, gpu:0", ["gpu:2", "gpu:0"]),
+        ("gpu:1,cpu,gpu:1", ["gpu:1", "cpu:0"]),
+        ("cpu:all", ["cpu:0"]),
+    ],
+)
+def test_several_devices(wish, expected, machine):
+    machine(
+        fake_platform("NVIDIA CUDA", *(fake_device(f"NVIDIA {name}", GPU) for name in ("H200", "Titan", "H200"))),
+        fake_platform("Intel(R) OpenCL", fake_device("Intel(R) Xeon(R)", CPU)),
+    )
+    found = [info for info, _ in devices.resolve_all(wish)]
+    assert [f"{info.kind}:{info.index}" for info in found] == expected
+    assert select_device(wish) == found[0]
+
+
+def test_several_devices_take_turns_where_each_task_has_one(machine):
+    machine(fake_platform("NVIDIA CUDA", *(fake_device("NVIDIA H200", GPU) for _ in range(3))))
+    for wish in ("gpu", "gpu:all", "gpu:0,gpu:1,gpu:2"):
+        assert [devices.resolve(wish, turn)[0].index for turn in range(4)] == [0, 1, 2, 0]
+
+
+def test_all_gpus_where_there_is_none(machine):
+    machine(fake_platform("Intel(R) OpenCL", fake_device("Intel(R) Xeon(R)", CPU)))
+    with pytest.warns(DeviceFallbackWarning, match="device='gpu' is not on this machine"):
+        ((info, _),) = devices.resolve_all("gpu:all")
+    assert info.kind == "cpu"

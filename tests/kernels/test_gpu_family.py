@@ -24,13 +24,13 @@ from contracts import (
 )
 
 from skintricate import Model, list_devices
-from skintricate.backend import open_device
+from skintricate.backend import Device, open_device
 from skintricate.exceptions import DeviceError
 from skintricate.kernels import GroupTile
 from skintricate.layers import ELU, GELU, Dense, Dropout, Identity, ReLU, Sigmoid, SiLU, SoftMax, Softplus, TanH
 from skintricate.losses import MeanSquared
 from skintricate.optimizers import Adam, Basic, Momentum
-from skintricate.training import Lowering, MinLossReached, planning, resident, streamed, vocabulary
+from skintricate.training import Lowering, MinLossReached, planning, resident, split, streamed, vocabulary
 from skintricate.training import plans as kept_plans
 
 RANDOM = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def gpu_tile(float64, monkeypatch):
     def use(units):
         def tile_of(other, dtype, precision="highest"):
             tile = GroupTile.of(other, dtype, precision)
-            return replace(tile, units=units) if other is device else own(other, dtype, precision)
+            return replace(tile, units=units) if other.info == device.info else own(other, dtype, precision)
 
         monkeypatch.setattr(device, "_made", PROGRAMS.setdefault((device.info, units), {}))
         monkeypatch.setattr(vocabulary, "tile_of", tile_of)
@@ -355,6 +355,27 @@ def test_streamed_data(weighted, shuffle, float64, gpu_tile, monkeypatch):
         results.append([*model.state.weights, *flat(model.state.optimizer_states), history.step_loss])
     assert [isinstance(trainer, streamed.StreamedTrainer) for trainer in made] == [False, True]
     assert_bitwise(results[1], results[0])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_several_devices_share_a_network(weighted, float64, gpu_tile, monkeypatch):
+    """The weights of one device, with a last batch of which some have no rows."""
+    gpu_tile(units=8)
+    X, y = RANDOM.normal(size=(199, 21)), RANDOM.integers(0, 3, 199)
+    options = {**CROSS_ENTROPY, "batch_size": 66, "alpha": 0.1}
+    if weighted:
+        options["sample_weight"] = np.random.default_rng(2).random(199)
+    case = [Dropout(0.1), *CLASSIFIER], X, y, options
+    expected, expected_history = train(case, float64)
+    device = open_device(float64)
+    devices = [device, *(Device(device.info, device.handle) for _ in range(2))]
+    monkeypatch.setattr("skintricate.model.open_devices", lambda wish: devices)
+    monkeypatch.setattr(split, "pays", lambda *_: True)
+    model, history = train(case, float64)
+    assert len(model.device_.split("), ")) == 3
+    assert_close(model.state.weights, expected.state.weights, TOLERANCE["float64"])
+    np.testing.assert_allclose(history.loss, expected_history.loss, rtol=1e-10)
+    np.testing.assert_allclose(history.accuracy, expected_history.accuracy, rtol=1e-10)
 
 
 @pytest.mark.parametrize("groups", [1, 3])

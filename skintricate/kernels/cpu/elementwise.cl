@@ -55,7 +55,8 @@ TILE_FUNCTION activation_backward_tile(const Step *step, const global Stage *sta
 
 /* The factors of vector i of a block. */
 static inline real dropout_factor(const Step *step, const global Stage *stage, Block block, int i) {
-    const uint n = block.n0 + i * WIDTH / block.width, column = block.o0 + i * WIDTH % block.width;
+    const uint n = step->run->share_begin + block.n0 + i * WIDTH / block.width;
+    const uint column = block.o0 + i * WIDTH % block.width;
     return dropout_factors(step->constants[stage->constants], step->run->seed, stage->id,
                            n * (uint)stage->outputs + column, step->number);
 }

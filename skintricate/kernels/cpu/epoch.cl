@@ -28,9 +28,9 @@ static inline void order_row(const global Run *run, global int *order, uint row,
 static inline void weigh_step(const global Run *run, const global scalar *sample_weight, const global int *order,
                               global scalar *losses, int s) {
     scalar total = 0;
-    const int end = run->first_row + SMALLER((s + 1) * run->batch_size, run->samples);
+    const int end = run->first_row + SMALLER((s + 1) * run->step_rows, run->samples);
     /* fma keeps the sum in order: Intel's compiler sums in vector lanes where the rows are not gathered. */
-    for (int n = run->first_row + s * run->batch_size; n < end; n++)
+    for (int n = run->first_row + s * run->step_rows; n < end; n++)
         total = fma(sample_weight[run->ordered ? order[n] : n], (scalar)1, total);
     losses[(size_t)s * (run->partials + 1)] = total;
 }
@@ -41,7 +41,7 @@ static inline void reduce_epoch(const global Run *run, const global scalar *cons
     scalar total = 0, total_correct = 0, total_weight = 0;
     for (int s = 0; s < run->steps; s++) {
         global const scalar *partial = losses + (size_t)s * (run->partials + 1);
-        const int rows = SMALLER(run->batch_size, run->samples - s * run->batch_size);
+        const int rows = SMALLER(run->step_rows, run->samples - s * run->step_rows);
         const scalar weight = run->weighted ? partial[0] : (scalar)rows;
         scalar loss = 0, correct = 0;
         for (int k = 0; k < run->partials; k += 2) {

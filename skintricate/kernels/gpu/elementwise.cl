@@ -38,7 +38,7 @@ static inline void activation_backward_rows(local const Step *step, local const 
 /* The factors of the vector at a row and column. */
 static inline real dropout_factor(local const Step *step, local const Stage *stage, int n, int column) {
     return dropout_factors(step->constants[stage->constants], step->run->seed, stage->id,
-                           (uint)n * (uint)stage->outputs + column, step->number);
+                           (uint)(step->run->share_begin + n) * (uint)stage->outputs + column, step->number);
 }
 
 static inline void dropout_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {

@@ -16,8 +16,8 @@ static inline void order_sample(local const Run *run, global int *order, uint po
 /* The sum of the sample weights of step s of an epoch; column 0 of the losses. */
 static inline void weigh_step(local const Run *run, const global scalar *sample_weight, const global int *order,
                               global scalar *losses, int s, local scalar *scratch) {
-    const int first = run->first_row + s * run->batch_size;
-    const int end = run->first_row + SMALLER((s + 1) * run->batch_size, run->samples);
+    const int first = run->first_row + s * run->step_rows;
+    const int end = run->first_row + SMALLER((s + 1) * run->step_rows, run->samples);
     scalar total = 0;
     for (int n = first + ITEM; n < end; n += ITEMS) total += sample_weight[run->ordered ? order[n] : n];
     total = sum_over_group(total, ITEMS, scratch);
@@ -44,7 +44,7 @@ static inline void reduce_epoch(local const Run *run, const global scalar *const
         loss = sum_over_lanes(loss, log_lanes, scratch);
         correct = sum_over_lanes(correct, log_lanes, scratch);
         if (lane == 0 && s < run->steps) {
-            const scalar rows = SMALLER(run->batch_size, run->samples - s * run->batch_size);
+            const scalar rows = SMALLER(run->step_rows, run->samples - s * run->step_rows);
             const scalar weight = run->weighted ? partial[0] : rows;
             record_step(run, history, slot, capacity, s, loss, correct, weight);
             total += loss;

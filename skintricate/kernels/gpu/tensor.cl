@@ -203,7 +203,7 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
     local Run runs[2];                                                                            \
     local float scratch[TENSOR_SCRATCH] __attribute__((aligned(16)));                             \
     if (control[0]) return;                                                                       \
-    int tile = get_group_id(0);                                                                   \
+    int tile = get_group_id(0) + get_global_offset(0) / TENSOR_ITEMS;                             \
     for (; tile >= stages[first_stage].tiles; first_stage++) tile -= stages[first_stage].tiles;   \
     COPY_TABLE_BY(TENSOR_ITEMS, run, runs, 2);                                                    \
     COPY_TABLE_BY(TENSOR_ITEMS, stages + first_stage, row, 1);                                    \
@@ -260,8 +260,9 @@ DEFINE_TENSOR_ROWS(tensor_input, RIGHT_INPUT, TENSOR_DEPTH, tensor_multiply_inpu
 }
 TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_TENSOR
-    const int row_tiles = (stage->inputs + stage->bias + TENSOR_ROWS - 1) / TENSOR_ROWS;
-    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;
+    /* Columns run fastest: tiles that follow each other make rows of weights that do. */
+    const int column_tiles = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
+    const int r0 = tile / column_tiles * TENSOR_ROWS, j0 = tile % column_tiles * TENSOR_COLUMNS;
     const int begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
     const bool is_x = stage->source < 0, looks_up = is_x && runs->ordered;
     const global float *x = is_x ? step->X + (looks_up ? 0 : (size_t)step->first * padded(inputs))
