@@ -1,0 +1,161 @@
+"""Where everything of a plan lies, and its stages as they are appended."""
+
+import itertools
+import math
+
+from skintricate.kernels import STAGE
+from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS
+from skintricate.training.network import matrices, walk
+from skintricate.training.plan import Launch, Plan, Weights
+
+
+class StageWriter:
+    """Writes a plan: gives tensors, weights and constants their places, and appends stages in their order.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    n_features : int
+    batch_size : int
+    program : Program
+    n_states : int
+        Numbers that the optimizer keeps for each weight.
+
+    Attributes
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, layers, n_features, batch_size, program, n_states):
+        self.layers = list(layers)
+        self._input_shape = (int(n_features),)
+        self._program, self._tile = program, program.tile
+        self._layout = program.tile.layout
+        self._stages = []
+        self._nodes = list(walk(self.layers, self._input_shape))
+        self._positions = _stream_numbers(self._nodes, len(self.layers))
+        self.plan = Plan(batch_size, self._tile.block_rows(batch_size))
+        self._place_parameters(n_states)
+
+    def constant(self, *values):
+        """Return where these hyper-parameters lie."""
+        self.plan.constants += map(float, values)
+        return len(self.plan.constants) - len(values)
+
+    def allocate(self, shape):
+        """Return the offset of a new tensor of this shape a sample."""
+        return self.reserve(self.plan.batch_size * math.prod(shape[:-1]) * self._layout.padded(shape[-1]))
+
+    def weights(self, layer, number=0):
+        """Return the ``Weights`` of a layer: of what is trained, or with 1 of what is only kept."""
+        return self._weights[id(layer)][number]
+
+    def transposed(self, weights, is_window=False):
+        """Return where the weights lie for the gradient of their layer's input."""
+        if not is_window and self._tile.is_wide(weights.columns, weights.inputs):
+            return weights.offset
+        if weights.transposed < 0:
+            size = weights.transposed_rows * self._layout.padded(weights.channels)
+            weights.transposed = self._reserve_parameters(size)
+        return weights.transposed
+
+    def position(self, layer):
+        """Return a number that tells a layer's random numbers from those of others."""
+        return self._positions[id(layer)]
+
+    def sums(self, weights):
+        """Return fields of a stage whose blocks of rows store sums of their own for the gradient of some weights."""
+        stride = self.size(weights)
+        return {"sums": self.reserve(self.plan.blocks * stride), "part_stride": stride}
+
+    def kept_by_tiles(self, kernel, count, **fields):
+        """Return where every tile of a stage keeps so many numbers of its own."""
+        return self.reserve(count * self.cut(kernel, **fields)["tiles"])
+
+    def launch(self, kernel, **fields):
+        """Append a stage with a launch of its own."""
+        self.launch_many(kernel, [fields])
+
+    def launch_many(self, kernel, stages):
+        """Append independent stages of one kernel, which share a launch."""
+        launches = {}
+        for fields in stages:
+            stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
+            stage["kind"], stage["pixels"], stage["channels"] = STAGE_KINDS.index(kernel), 1, fields.get("inputs", 0)
+            cut, window = self.cut(kernel, **fields), fields.get("window")
+            if window is not None:
+                fields = {**fields, "window": self.constant(*window)}
+            stage.update({name: int(value) for name, value in fields.items() if value is not None}, **cut)
+            launches.setdefault(self._tile.kernel_of(kernel, stage["size"]), []).append(stage)
+            if kernel in PRODUCTS:
+                self.plan.is_large |= self._tile.is_large(self.plan.batch_size, stage["inputs"], stage["outputs"])
+        for name, rows in launches.items():
+            first = len(self._stages)
+            self._stages += [tuple(stage.values()) for stage in rows]
+            tiles = sum(stage["tiles"] for stage in rows)
+            takes_blocks = kernel in ROW_STAGES and rows[0]["size"] == 0
+            self.plan.launches.append(Launch(name, first, len(self._stages), tiles, takes_blocks))
+
+    def code(self, kind, thing):
+        """Return the number by which a stage names the class of an activation, loss or optimizer."""
+        return self._program.vocabulary.code(kind, type(thing))
+
+    def size(self, weights):
+        """Return the scalars of a layer's weights in panels."""
+        return weights.rows * self._layout.padded(weights.columns)
+
+    def reserve(self, size):
+        """Return the offset of so many new scalars of the workspace, where a vector may begin."""
+        size = self._layout.padded(size)
+        self.plan.workspace_size += size
+        return self.plan.workspace_size - size
+
+    def cut(self, kernel, **fields):
+        """Return how the tile cuts a stage of these fields."""
+        return self._tile.cut(kernel, self.plan.batch_size, self.plan.parameter_count, **fields)
+
+    def updates_in(self, product):
+        """Say whether the kernel of a product of weights' gradients makes the update, too."""
+        return product in self._tile.updating
+
+    def parts_of_product(self, parts, window=None, **fields):
+        """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""
+        if window is None:
+            return parts
+        tiles = self.cut("convolution_backward_weights", **fields)["tiles"]
+        return self._tile.parts_of_window(self.plan.batch_size, tiles, parts)
+
+    def rows_before(self, part, parts):
+        """Return the rows of a batch before one of its equal parts, cut as ``resident.cl`` cuts blocks into queues."""
+        return min(-(-self.plan.blocks // parts) * part * self.plan.block_rows, self.plan.batch_size)
+
+    def _place_parameters(self, n_states):
+        """Lay out the parameters and their optimizer states."""
+        self._weights, offset = {}, 0
+        for node in self._nodes:
+            self._weights[id(node.layer)] = []
+            for parameters in matrices(node.layer, node.input_shape):
+                rows, columns = sum(p.rows for p in parameters), parameters[0].shape[-1]
+                channels = parameters[0].shape[-2]
+                weights = Weights(rows, columns, len(parameters) > 1, offset, channels)
+                offset += self.size(weights)
+                self._weights[id(node.layer)].append(weights)
+                self.plan.weights.append(weights)
+        self.plan.parameter_count = offset
+        self.plan.parameter_size = offset * (1 + n_states)
+
+    def _reserve_parameters(self, size):
+        """Return the offset of so many new scalars behind the parameters."""
+        self.plan.parameter_size += size
+        return self.plan.parameter_size - size
+
+    @property
+    def _identity(self):
+        """The code of no activation."""
+        return 0
+
+
+def _stream_numbers(nodes, n_layers):
+    """Return a number for each layer by its identity: its position, or behind all of them where it is inside one."""
+    inner = itertools.count(n_layers)
+    return {id(node.layer): node.path[0] if len(node.path) == 1 else next(inner) for node in nodes}
