@@ -113,7 +113,9 @@ class Device:
     @property
     def staging(self):
         """The threads that bring rows here, or None where the device reads the host's memory itself."""
-        return None if self.is_cpu else self.once(Staging, lambda: Staging(self))
+        if self.is_cpu or self.info.runtime == "oclgrind":  # a simulator, which crashes where threads share it
+            return None
+        return self.once(Staging, lambda: Staging(self))
 
     @property
     def budget(self):

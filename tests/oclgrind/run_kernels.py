@@ -179,7 +179,7 @@ def whole_writes():
     fill_buffers(0)
     write = Device.write
 
-    def written(device, buffer, array, offset=0):
+    def written(device, buffer, array, offset=0, **options):
         whole = np.empty(buffer.size, np.uint8)
         device.cl.enqueue_copy(device.queue, whole, buffer, is_blocking=True)
         whole[offset : offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
