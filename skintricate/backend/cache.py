@@ -1,4 +1,4 @@
-"""Compiled programs on disk: one file a program, written atomically, never a lock.
+"""Compiled programs, and measured settings, on disk: one file each, written atomically, never a lock.
 
 pyopencl's own cache is left out (``cache_dir=False``): it takes one lock for the whole folder,
 waits a minute for a lock that a killed process left, and turns an unwritable folder into KeyError.
@@ -7,6 +7,7 @@ waits a minute for a lock that a killed process left, and turns an unwritable fo
 import atexit
 import functools
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ import platformdirs
 
 @functools.cache
 def cache_folder():
-    """Return a writable folder for compiled programs: the user's cache folder or a temporary one."""
+    """Return a writable folder for what is kept: the user's cache folder or a temporary one."""
     wanted = os.environ.get("SKINTRICATE_CACHE_DIR") or platformdirs.user_cache_dir("skintricate", False)
     try:
         folder = Path(wanted)
@@ -40,7 +41,7 @@ def prepare_caches():
 
 
 def program_key(*parts):
-    """Return the file name of a program made of these strings."""
+    """Return the file name of what follows from these strings."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode())
@@ -74,3 +75,17 @@ def write_binary(key, binary):
 def remove_binary(key):
     """Forget a binary that the driver refused."""
     (cache_folder() / key).unlink(missing_ok=True)
+
+
+def read_settings(key):
+    """Return the settings stored under a key, a dict; empty where there are none."""
+    stored = read_binary(key)
+    return {} if stored is None else json.loads(stored)
+
+
+def write_settings(key, settings):
+    """Store settings, a dict of what JSON knows; an empty one removes them."""
+    if settings:
+        write_binary(key, json.dumps(settings).encode())
+    else:
+        remove_binary(key)

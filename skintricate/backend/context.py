@@ -133,6 +133,12 @@ class Device:
                 self._made[key] = make()
             return self._made[key]
 
+    def forget(self, keys):
+        """Let ``once`` make what belongs to these keys anew."""
+        with _lock:
+            for key in keys:
+                self._made.pop(key, None)
+
     def copy(self, target, source, n_bytes):
         """Queue a copy from one buffer to another."""
         self.cl.enqueue_copy(self.queue, target, source, byte_count=n_bytes)
