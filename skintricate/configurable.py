@@ -4,23 +4,27 @@ They follow scikit-learn's conventions without needing it: ``get_params`` and ``
 them clonable and searchable, ``==`` and ``repr`` compare and show the parameters.
 """
 
-import functools
 import inspect
+import weakref
 
 import numpy as np
+
+# Names of the parameters of constructors that are alive.
+_names = weakref.WeakKeyDictionary()
 
 
 class Configurable:
     """Base class. ``__init__`` stores each parameter under its own name and may check it."""
 
     @classmethod
-    @functools.cache
     def parameter_names(cls):
         """Return the names of the constructor's parameters."""
-        if cls.__init__ is object.__init__:
+        init = cls.__init__
+        if init is object.__init__:
             return ()
-        signature = inspect.signature(cls.__init__)
-        return tuple(name for name in signature.parameters if name != "self")
+        if init not in _names:
+            _names[init] = tuple(name for name in inspect.signature(init).parameters if name != "self")
+        return _names[init]
 
     def get_params(self, deep=True):
         """Return the parameters by name, those of nested objects as ``outer__inner`` too.

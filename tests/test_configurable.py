@@ -193,3 +193,17 @@ def test_a_class_without_a_constructor_has_no_parameters():
     assert Nothing().get_params() == {}
     assert repr(Nothing()) == "Nothing()"
     assert Nothing() == Nothing()
+
+
+def test_names_follow_the_constructor():
+    class Own(Configurable):
+        def __init__(self, a=1):
+            self.a = a
+
+    class Derived(Own):
+        pass
+
+    assert Derived.parameter_names() == Own.parameter_names() == ("a",)
+    Own.__init__ = lambda self, a=1, b=2: self.__dict__.update(a=a, b=b)
+    assert Derived.parameter_names() == ("a", "b")
+    assert Derived(b=3).get_params() == {"a": 1, "b": 3}

@@ -33,7 +33,13 @@ class Staging:
 
     def begin(self, work, items):
         """Let the threads call ``work(item)`` for each item, in order; return what ``finish`` takes."""
-        return [self._threads.submit(work, item) for item in items]
+        begun = []
+        for item in items:
+            try:
+                begun.append(self._threads.submit(work, item))
+            except RuntimeError:  # the interpreter is ending: its threads take no work any more
+                work(item)
+        return begun
 
     def array(self, shape, dtype, use="rows"):
         """Return a pinned array, which the calling thread may use until it asks for another one of this use."""

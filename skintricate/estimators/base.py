@@ -4,6 +4,7 @@ import contextlib
 import functools
 import numbers
 import warnings
+import weakref
 
 import numpy as np
 import scipy.sparse
@@ -25,6 +26,8 @@ from skintricate.training.rendezvous import shared
 from skintricate.training.validation import Validation
 
 LARGEST_SEED = 2**31 - 1
+# Those of constructors that are alive.
+_parameter_names = weakref.WeakKeyDictionary()
 DEFAULT_PATIENCE = 10
 
 
@@ -217,10 +220,11 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
         return self._fitted_model().history_
 
     @classmethod
-    @functools.cache
     def _get_param_names(cls):
         """Return the names of the parameters; a search asks for them three times a fit."""
-        return super()._get_param_names()
+        if cls.__init__ not in _parameter_names:
+            _parameter_names[cls.__init__] = super()._get_param_names()
+        return list(_parameter_names[cls.__init__])
 
     def get_params(self, deep=True):
         """Return the parameters, those of nested objects and named layers included.

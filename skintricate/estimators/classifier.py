@@ -269,8 +269,8 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
             Share of samples whose prediction is right, in [0, 1].
         """
         predicted = self.predict(X)
-        is_plain = type(y) is np.ndarray and y.dtype == predicted.dtype and y.shape == predicted.shape
-        if is_plain and y.ndim == 1 and y.dtype.kind in "biu" and sample_weight is None:
+        is_plain = type(y) is type(predicted) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu"
+        if is_plain and (y.dtype, y.shape) == (predicted.dtype, predicted.shape) and sample_weight is None:
             return float(np.mean(predicted == y))  # scikit-learn's checks take longer than many a prediction
         return accuracy_score(y, predicted, sample_weight=sample_weight)
 

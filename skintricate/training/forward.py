@@ -108,9 +108,11 @@ class Forward:
 
             def predict(rows):
                 one = idle.get()
-                for result, part in zip(results, one.run(X, rows, chosen, staging)):
-                    result[rows] = part
-                idle.put(one)
+                try:
+                    for result, part in zip(results, one.run(X, rows, chosen, staging)):
+                        result[rows] = part
+                finally:
+                    idle.put(one)
 
             try:
                 if staging is None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from skintricate.exceptions import ShapeError
 from skintricate.layers import Reshape
+from skintricate.layers.base import shapes_through
 
 
 def as_rows(X):
@@ -26,7 +27,7 @@ def rows_of(X, name, shape):
 
 def image_shape(layers, n_features):
     """Return the shape that a network gives a row of so many features at once, or None."""
-    return layers[0].output_shape((n_features,)) if layers and isinstance(layers[0], Reshape) else None
+    return shapes_through(layers[:1], (n_features,))[1] if layers and isinstance(layers[0], Reshape) else None
 
 
 def with_shape(layers, shape):

@@ -70,3 +70,11 @@ def test_an_error_calls_off_what_has_not_begun(staging):
         finish(begun)
     assert all(future.done() for future in begun)
     assert len(done) < 999
+
+
+def test_threads_that_have_ended_leave_the_work_to_the_caller(staging):
+    """The interpreter ends them when the main thread does; others may go on."""
+    staging._threads.shutdown()
+    done = []
+    finish(staging.begin(done.append, range(3)))
+    assert done == [0, 1, 2]

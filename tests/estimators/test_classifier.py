@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from problems import assert_same_model, classes, classifier, differ, labels
+from sklearn.base import ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_selection import RFE, SequentialFeatureSelector
@@ -315,3 +316,48 @@ def test_default_parameters_fit_small_problems():
     estimator = IntricateClassifier(random_state=0, n_iter_no_change=None).fit(X, Y)
     assert estimator.score(X, Y) > 0.9
     assert estimator.n_iter_ == 200
+
+
+NAMES = np.array(["a", "b", "c"])
+
+
+TARGETS = {
+    "int8": Y.astype(np.int8),
+    "uint64": Y.astype(np.uint64),
+    "bool": TWO.astype(bool),
+    "float": Y.astype(float),
+    "names": NAMES[Y],
+    "objects": NAMES[Y].astype(object),
+    "list": Y.tolist(),
+}
+
+
+@pytest.mark.parametrize("y", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_are_scikit_learns(y, weighted):
+    weight = np.arange(len(X)) if weighted else None
+    fitted = classifier((8,), max_iter=5).fit(X, y)
+    assert fitted.score(X, y, sample_weight=weight) == ClassifierMixin.score(fitted, X, y, sample_weight=weight)
+    assert type(fitted.score(X, y)) is float
+
+
+def test_subclasses_have_parameters_and_predictions_of_their_own():
+    class Own(IntricateClassifier):
+        def __init__(self, layers=(8,), extra=3, max_iter=5):
+            super().__init__(layers, max_iter=max_iter, random_state=0, n_iter_no_change=None)
+            self.extra = extra
+
+        @classmethod
+        def _get_param_names(cls):
+            names = super()._get_param_names()
+            names.remove("extra")
+            return [*names, "extra"]
+
+        def predict(self, X):
+            return list(super().predict(X))
+
+    for _ in range(2):
+        assert clone(Own(extra=5)).get_params() == {"layers": (8,), "extra": 5, "max_iter": 5}
+    assert "extra" not in IntricateClassifier().get_params()
+    fitted = Own().fit(X, Y)
+    assert fitted.score(X, Y) == np.mean(fitted.predict(X) == Y)

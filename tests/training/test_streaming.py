@@ -160,6 +160,23 @@ def test_a_slice_that_fails(stages, device, monkeypatch):
     assert_bitwise([model.predict(data()[0])], [expected])
 
 
+def test_slices_that_all_fail(stages, device, monkeypatch):
+    """No thread waits for what others have lost."""
+    network = [Dense(9), TanH(), Dense(3), SoftMax()]
+    monkeypatch.setenv("SKINTRICATE_MEMORY_LIMIT", "20k")
+    model = model_with(network, random_weights(network, I), device, "float32")
+    expected = model.predict(data()[0])
+
+    def fail(*_):
+        raise MemoryError("no memory for any slice")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Pass, "_start", fail)
+        with pytest.raises(MemoryError, match="any slice"):
+            model.predict(data()[0])
+    assert_bitwise([model.predict(data()[0])], [expected])
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
