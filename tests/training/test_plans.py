@@ -78,7 +78,7 @@ def test_others_do_not(change, device, lowered):
 
 
 def test_what_no_parameter_tells_counts(device):
-    """State of a user's own classes, and arrays that change in place; a class without a hash is trained as any other."""
+    """State of users' own classes, arrays that change in place; a class without a hash is trained as any other."""
     numbers, network = np.ones(3000), [Dense(4), Steep(), Dense(3)]
     first = loss_of(network, device, Weighted(numbers))
     numbers[0] = 5
