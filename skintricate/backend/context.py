@@ -190,26 +190,19 @@ class Device:
         self.queue.finish()
         self._local.pending.clear()
 
-    def read(self, array, buffer, offset=0):
-        """Wait for the queue, then copy from the device into a contiguous host array, and return it."""
+    def read(self, array, buffer, offset=0, idly=False):
+        """Wait for the queue, then copy from the device into a contiguous host array, and return it.
+
+        ``idly`` leaves the interpreter and the driver to other threads meanwhile.
+        """
         queue, complete = self.queue, self.cl.command_execution_status.COMPLETE
         event = self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
         queue.flush()
         # Looking again and again is faster than being woken, PoCL's way by 40 us; an error shows as a negative status.
         give_up = time.perf_counter() + LONGEST_SPIN
-        while event.command_execution_status > complete and time.perf_counter() < give_up:
-            pass
-        event.wait()
-        self._local.pending.clear()
-        return array
-
-    def read_idly(self, array, buffer, offset=0):
-        """Do what ``read`` does, and leave interpreter and driver to other threads meanwhile."""
-        queue, complete = self.queue, self.cl.command_execution_status.COMPLETE
-        event = self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
-        queue.flush()
-        while event.command_execution_status > complete:
-            time.sleep(BETWEEN_LOOKS)
+        while event.command_execution_status > complete and (idly or time.perf_counter() < give_up):
+            if idly:
+                time.sleep(BETWEEN_LOOKS)
         event.wait()
         self._local.pending.clear()
         return array

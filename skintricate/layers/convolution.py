@@ -3,7 +3,7 @@
 from skintricate.configurable import check_number
 from skintricate.exceptions import ShapeError
 from skintricate.layers.dense import Weighted
-from skintricate.layers.window import axis_of, check_numbers, check_padding, image_of, pair_of, require_image
+from skintricate.layers.window import check_numbers, check_padding, require_image, window_of
 
 
 class Conv2D(Weighted):
@@ -155,17 +155,8 @@ class Conv2D(Weighted):
 
     def _window(self, input_shape):
         """Return how the windows lie in an image of this shape, or raise ``ShapeError``."""
-        height, width, _ = image_of(input_shape)
-        pairs = (pair_of(value, self._axes) for value in (self.kernel_size, self.stride, self.dilation))
-        (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = pairs
-        padding_y, padding_x = (
-            (self.padding,) * 2 if isinstance(self.padding, str) else pair_of(self.padding, self._axes, 0)
-        )
-        return axis_of(
-            ("height", height, kernel_y, stride_y, padding_y, dilation_y),
-            ("width" if len(self._axes) == 2 else "length", width, kernel_x, stride_x, padding_x, dilation_x),
-            int(self.groups),
-        )
+        numbers = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        return window_of(input_shape, self._axes, *numbers)
 
 
 class Conv1D(Conv2D):

@@ -1,7 +1,7 @@
 """Pooling."""
 
 from skintricate.layers.base import Layer
-from skintricate.layers.window import axis_of, check_numbers, check_padding, image_of, pair_of, require_image
+from skintricate.layers.window import check_numbers, check_padding, image_of, pair_of, require_image, window_of
 
 
 class Pooling(Layer):
@@ -77,14 +77,8 @@ class WindowPooling(Pooling):
 
     def _window(self, input_shape):
         """Return how the windows lie in an image of this shape, or raise ``ShapeError``."""
-        height, width, _ = image_of(input_shape)
-        kernel_y, kernel_x = pair_of(self.pool_size, self._axes)
-        stride_y, stride_x = (kernel_y, kernel_x) if self.stride is None else pair_of(self.stride, self._axes)
-        padding = (self.padding,) * 2 if isinstance(self.padding, str) else pair_of(self.padding, self._axes, 0)
-        return axis_of(
-            ("height", height, kernel_y, stride_y, padding[0], 1),
-            ("width" if len(self._axes) == 2 else "length", width, kernel_x, stride_x, padding[1], 1),
-        )
+        stride = self.pool_size if self.stride is None else self.stride
+        return window_of(input_shape, self._axes, self.pool_size, stride, self.padding)
 
 
 class MaxPool2D(WindowPooling):
@@ -234,8 +228,7 @@ class GlobalAvgPool2D(Pooling):
 
     def _window(self, input_shape):
         """Return the only window."""
-        height, width, _ = image_of(input_shape)
-        return axis_of(("height", height, height, 1, 0, 1), ("width", width, width, 1, 0, 1))
+        return window_of(input_shape, self._axes, image_of(input_shape)[:2], 1, 0)
 
 
 class GlobalAvgPool1D(GlobalAvgPool2D):

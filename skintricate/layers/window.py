@@ -51,20 +51,24 @@ def image_of(input_shape):
     return (1, *input_shape) if len(input_shape) == 2 else tuple(input_shape)
 
 
-def axis_of(rows, columns, groups=1):
-    """Return the ``Window`` of two axes, each ``(name, size, kernel, stride, padding, dilation)``.
+def window_of(input_shape, axes, kernel, stride, padding, dilation=1, groups=1):
+    """Return the ``Window`` of these numbers, or pairs of them, in a sample of this shape.
 
     Raises
     ------
     ShapeError
         If a window is larger than the image with its padding.
     """
-    (out_y, before_y), (out_x, before_x) = (_windows(*axis) for axis in (rows, columns))
-    _, height, kernel_y, stride_y, _, dilation_y = rows
-    _, width, kernel_x, stride_x, _, dilation_x = columns
+    height, width, _ = image_of(input_shape)
+    (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = (
+        pair_of(value, axes) for value in (kernel, stride, dilation)
+    )
+    padding_y, padding_x = (padding,) * 2 if isinstance(padding, str) else pair_of(padding, axes, 0)
+    out_y, before_y = _windows("height", height, kernel_y, stride_y, padding_y, dilation_y)
+    out_x, before_x = _windows(axes[-1], width, kernel_x, stride_x, padding_x, dilation_x)
     return Window(
         height, width, out_y, out_x, kernel_y, kernel_x, stride_y, stride_x,
-        before_y, before_x, dilation_y, dilation_x, groups,
+        before_y, before_x, dilation_y, dilation_x, int(groups),
     )  # fmt: skip
 
 

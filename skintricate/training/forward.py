@@ -219,5 +219,5 @@ class _Pass:
             flat = self._device.read(np.empty(size, self._dtype), self._arena.workspace, place)
         else:
             flat = staging.array((size,), self._dtype, "results")
-            self._device.read_idly(flat, self._arena.workspace, place)
+            self._device.read(flat, self._arena.workspace, place, idly=True)
         return tensor.unpacked(flat, self._layout, n_rows, self.capacity)
