@@ -13,6 +13,7 @@ import numpy as np
 from skintricate.backend.devices import resolve, resolve_all
 from skintricate.backend.memory import Budget
 from skintricate.backend.programs import build_program
+from skintricate.backend.ptx import knows_wgmma
 from skintricate.backend.runtimes import load_pyopencl, loaded_elsewhere
 from skintricate.backend.staging import Staging
 from skintricate.exceptions import DeviceError
@@ -122,9 +123,14 @@ class Device:
         """The memory budget as it stands now."""
         return Budget.of(self.handle, self.is_cpu)
 
-    def program(self, source, options):
-        """Return the built program of this source, built once in this process."""
-        return self.once((source, tuple(options)), lambda: build_program(self, source, options))
+    def program(self, source, options, revise=None):
+        """Return the built program of this source, built once in this process; see ``build_program``."""
+        return self.once((source, tuple(options)), lambda: build_program(self, source, options, revise))
+
+    @property
+    def has_wgmma(self):
+        """Whether its tensor cores are Hopper's, and the driver lets them be used; see ``backend/ptx.py``."""
+        return self.once("wgmma", lambda: knows_wgmma(self))
 
     def once(self, key, make):
         """Return what ``make()`` made for a key, made once and kept as long as the device."""

@@ -6,7 +6,7 @@ from skintricate.backend import cache
 from skintricate.exceptions import KernelBuildError
 
 
-def build_program(device, source, options):
+def build_program(device, source, options, revise=None):
     """Return a built ``pyopencl.Program``.
 
     Parameters
@@ -16,6 +16,8 @@ def build_program(device, source, options):
         The whole OpenCL C source.
     options : sequence of str
         Compiler options.
+    revise : callable, default=None
+        Takes the binary, bytes, and returns another one, which is built in its place.
 
     Raises
     ------
@@ -42,9 +44,16 @@ def build_program(device, source, options):
                 cache.remove_binary(key)
         try:
             program = cl.Program(device.context, source).build(list(options), cache_dir=False)
+            if revise is not None:
+                program = cl.Program(device.context, [handle], [revise(_binary_of(program, cl))]).build()
         except cl.RuntimeError as error:
             raise KernelBuildError(
                 f"A program did not build on {device.info} with options {' '.join(options)}:\n{error}"
             ) from error
-    cache.write_binary(key, program.get_info(cl.program_info.BINARIES)[0])
+    cache.write_binary(key, _binary_of(program, cl))
     return program
+
+
+def _binary_of(program, cl):
+    """Return the binary of a program of one device."""
+    return program.get_info(cl.program_info.BINARIES)[0]

@@ -50,7 +50,11 @@
 #define KERNEL kernel __attribute__((reqd_work_group_size(LOCAL_SIZE, 1, 1))) void
 #endif
 /* Compiled once and called. */
+#ifdef INLINE
+#define FUNCTION static inline __attribute__((always_inline))
+#else
 #define FUNCTION static __attribute__((noinline))
+#endif
 
 /* The larger and the smaller of two numbers, lane by lane; PoCL 3.0 makes calls of min, max and fmax. */
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
@@ -96,14 +100,16 @@ typedef struct {
     int activation_constants;
     int rows_begin;     /* rows of the batch that a gradient of weights sums over */
     int rows_end;
-    int parts;          /* how many such sums there are, from `source` or `target`, and from one to the next */
-    int part_stride;
+    int parts;          /* how many such sums are stored, from `source` or `target`; 0: the sum ends in the update */
+    int part_stride;    /* from one of them to the next */
     int losses;         /* column of the partial losses that this stage writes first, or -1 */
     int id;             /* distinguishes random streams */
     int pixels;         /* of the result: every sample has so many of its rows */
     int channels;       /* of the weights: rows that one pixel of a window has; all where there is no window */
     int window;         /* a Window in the constants, see places.cl, or -1 */
     int sums;           /* where blocks or tiles keep what is their own, such as sums, in the workspace */
+    int packed;         /* right operand of a product as the tensor cores read it, in the workspace, */
+    int packed_left;    /* and the left one of a gradient of weights; see gpu/wgmma.cl */
 } Stage;
 
 /* What stays the same during a run of steps; a second one tells the same of the validation rows. */

@@ -15,10 +15,7 @@ SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
 OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_SOURCES = (
-    *("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident"),
-    "tensor",
-)
+GPU_SOURCES = ("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident")
 SOURCES = {
     "cpu": (
         *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "optional", "cpu/window", "cpu/convolution"),
@@ -30,6 +27,8 @@ SOURCES = {
         *(f"gpu/{name}" for name in GPU_SOURCES),
     ),
 }
+# The program of a GPU's large products, beside the other one.
+LARGE_SOURCES = ("gpu/group", "gpu/dense", "gpu/mma", "gpu/large")
 # What belongs to an optional source in a family's folder.
 BELONGING = {
     **dict.fromkeys(("cpu/window", "cpu/convolution", "gpu/convolution"), "convolution"),
@@ -99,10 +98,13 @@ def _definitions(optional):
     return "\n".join(f"#define {name} {number}" for name, number in macros.items())
 
 
-def source_names(tile, optional):
-    """Return the names of the files of a tile's program in their order, with these of the optional ones."""
+def source_names(tile, optional, build):
+    """Return the names of the files of one of a tile's builds in their order, with these of the optional ones."""
+    if build == "large":
+        return (*LARGE_SOURCES, tile.large_source)
     wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
-    unused = {*tile.unused_sources, *(name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)}
+    absent = (name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)
+    unused = {*tile.unused_sources, *tile.builds[build].without, *absent}
     return [name for name in SOURCES[tile.family] if name not in unused and BELONGING.get(name) not in unused]
 
 
@@ -182,7 +184,9 @@ def read_source(name):
 
 
 class Program:
-    """The kernels of a device, a float type and a vocabulary.
+    """The kernels of a device, a float type and a vocabulary, in as many programs as the tile has builds.
+
+    Each is made when one of its kernels is first asked for.
 
     Parameters
     ----------
@@ -198,18 +202,8 @@ class Program:
         self.tile = tile
         self.vocabulary = vocabulary
         self.itemsize = 4 if dtype == "float32" else 8
-        source = "\n".join(
-            [
-                _definitions(optional),
-                read_source("common"),
-                read_source("random"),
-                vocabulary.source(),
-                *(_text(name, tile, optional) for name in source_names(tile, optional)),
-            ]
-        )
-        self._program = device.program(source, tile.options(dtype))
-        self._cl = device.cl
-        self._free = {}
+        self._device, self._options, self._optional = device, tile.options(dtype), optional
+        self._programs, self._free = {}, {}
 
     def borrow(self, name):
         """Return a kernel object whose arguments belong to the borrower until ``give_back``.
@@ -219,9 +213,25 @@ class Program:
         try:
             return self._free[name].pop()
         except (KeyError, IndexError):
-            return self._cl.Kernel(self._program, name)
+            return self._device.cl.Kernel(self.built(self.tile.build_of(name)), name)
 
     def give_back(self, kernels):
         """Take kernels back, a sequence of ``(name, kernel)``."""
         for name, kernel in kernels:
             self._free.setdefault(name, []).append(kernel)
+
+    def built(self, name):
+        """Return the ``pyopencl.Program`` of one of the tile's builds."""
+        if name not in self._programs:
+            build, names = self.tile.builds[name], source_names(self.tile, self._optional, name)
+            source = "\n".join(
+                [
+                    _definitions(self._optional),
+                    read_source("common"),
+                    read_source("random"),
+                    self.vocabulary.source(),
+                    *(_text(name, self.tile, self._optional) for name in names),
+                ]
+            )
+            self._programs[name] = self._device.program(source, [*self._options, *build.options], build.revise)
+        return self._programs[name]

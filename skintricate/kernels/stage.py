@@ -39,6 +39,8 @@ STAGE = np.dtype(
             "channels",
             "window",
             "sums",
+            "packed",
+            "packed_left",
         )
     ]
 )
@@ -87,7 +89,7 @@ ROW_STAGES = (*ROW_KERNELS, "validation_score", *itertools.chain(*OPTIONAL_ROW_S
 # All kinds of stages; in `resident.cl` a tile of any of them can follow another.
 STAGE_KINDS = (
     *ROW_STAGES,
-    *("dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update"),
+    *("dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update", "pack_operands"),
     *itertools.chain(*OPTIONAL_STAGES.values()),
 )
 # Those whose tiles are of a result with a row for each row of the batch.
@@ -114,7 +116,19 @@ TURN = np.dtype(
     ]
 )
 # Offsets that mean "not there" until a stage names them.
-ABSENT = ("source", "target", "value", "saved", "gradient", "transposed", "losses", "window", "sums")
+ABSENT = (
+    "source",
+    "target",
+    "value",
+    "saved",
+    "gradient",
+    "transposed",
+    "losses",
+    "window",
+    "sums",
+    "packed",
+    "packed_left",
+)
 
 RUN = np.dtype(
     [

@@ -4,11 +4,14 @@ A tile is what a work-group makes of a stage. On a CPU that is one work-item wit
 a GPU many that share local memory (``GroupTile``).
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from skintricate.backend import cache
+from skintricate.backend import cache, ptx
 from skintricate.exceptions import DeviceError
 from skintricate.kernels.stage import (
     COLUMN_STAGES,
@@ -23,6 +26,8 @@ from skintricate.kernels.stage import (
 )
 
 MOST_PARTS = 8
+# What the sums of a part of a batch cost, as a share of a large product.
+SUMS_OF_A_PART = 0.05
 # Rows of a batch that are worth a sum of their own.
 ROWS_OF_A_PART = 32
 # Tiles that a table of an embedding has at most: each looks at all of a batch's numbers.
@@ -33,9 +38,13 @@ SPARSE_TILES = 48
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
 WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
+# Kernels of large products.
+LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands")
+# Words of a column of a packed chunk, and columns that a group packs; see gpu/wgmma.cl.
+PACKED_WORDS, PACKED_BY_A_GROUP = 16, 64
 # Work-items of a group that trains a network by itself: several groups share a compute unit.
 WHOLE_ITEMS = 256
-# How products on tensor cores are made; see gpu/tensor.cl.
+# How products on tensor cores are made; see gpu/mma.cl.
 PASSES = {"highest": 3, "high": 1, "medium": 0}
 # Sizes that may be tried on a device, and which values of them; see training/tuning.py.
 TUNABLE = {
@@ -81,6 +90,24 @@ def _as_size(value):
     return tuple(value) if isinstance(value, list) else value
 
 
+class Build(NamedTuple):
+    """One of the programs that a family's kernels are in.
+
+    Attributes
+    ----------
+    without : tuple of str
+        Sources of the family that it does without.
+    options : tuple of str
+        Compiler options beside those of all.
+    revise : callable or None
+        What is done to its binary; see ``backend/programs.py``.
+    """
+
+    without: tuple = ()
+    options: tuple = ()
+    revise: Callable | None = None
+
+
 @dataclass(frozen=True)
 class Tile:
     """Sizes of a CPU's register tile and how it multiplies and adds.
@@ -110,6 +137,9 @@ class Tile:
     updating = ("dense_backward_weights", "sparse_backward_weights")
     # Sizes of products that are compiled.
     sizes = ()
+    builds = {"all": Build()}
+    # Parts of a batch begin at multiples of it.
+    part_unit = 1
 
     @classmethod
     def of(cls, device, dtype):
@@ -146,6 +176,10 @@ class Tile:
     def for_many(self, n_networks):
         """Return the tile that cuts stages for one of so many networks at once."""
         return self
+
+    def build_of(self, kernel):
+        """Return which of its builds has a kernel."""
+        return "all"
 
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
@@ -195,8 +229,20 @@ class Tile:
         """Return the name of the kernel that launches a stage."""
         return "tiles" if kernel in OPTIONAL else kernel
 
+    def packs_operand_of(self, size):
+        """Say whether the right operand of a product with tiles of this size is packed before; none is on a CPU."""
+        return False
+
+    def updates_in(self, size):
+        """Say whether tiles of this size of a gradient of weights end in the update; all do on a CPU."""
+        return True
+
     def parts_of_window(self, batch_size, tiles, parts):
         """Return into how many parts the batch is cut for the gradient of a convolution's weights."""
+        return parts
+
+    def parts_of_dense(self, parts, batch_size, tiles, inputs, outputs):
+        """Return into how many parts the batch is cut for the gradient of a layer's weights, of so many tiles."""
         return parts
 
     def parts_of(self, batch_size, weights):
@@ -225,9 +271,11 @@ class GroupTile:
     units : int
         Compute units of the device; where a stage allows, it has as many tiles.
     precision : {"highest", "high", "medium"}
-        Of wide products on tensor cores; see ``gpu/tensor.cl``.
+        Of large products on tensor cores; see ``gpu/mma.cl``.
     has_tensor_cores : bool
-        Whether the program has the kernels of ``gpu/tensor.cl``.
+        Whether there are the kernels of ``gpu/tensor.cl``.
+    has_wgmma : bool
+        Whether there are those of ``gpu/wgmma.cl`` in their place.
     copies_asynchronously : bool
         Whether copies to local memory go on while a work-item does other things.
     width : int, default=4
@@ -249,6 +297,7 @@ class GroupTile:
     units: int
     precision: str = "highest"
     has_tensor_cores: bool = False
+    has_wgmma: bool = False
     copies_asynchronously: bool = False
     width: int = 4
     sizes: tuple = (16, 32, 64)
@@ -263,8 +312,8 @@ class GroupTile:
     updating = ("dense_backward_weights",)
     # Batches of so few rows have their weights' gradients summed vector by vector.
     few_rows, few_weights = 16, 4096
-    # A product of so many operations is worth a launch of its own; so many rows, a part.
-    large_product, large_part = 5e8, 512
+    # A product of so many operations is worth a launch of its own; so many rows, a part, which begins at a multiple.
+    large_product, large_part, part_unit = 5e8, 512, 32
     tensor_rows, tensor_columns = 128, 128
 
     @classmethod
@@ -280,14 +329,50 @@ class GroupTile:
         if dtype == "float64":
             sizes = {"width": 2, "sizes": (16, 32), "depth": 16}
             return cls(device.info.compute_units, copies_asynchronously=ampere, **sizes)
-        return cls(device.info.compute_units, precision, ampere, ampere)
+        return cls(device.info.compute_units, precision, ampere, device.has_wgmma, ampere)
 
     @property
     def unused_sources(self):
         """Files of the family that its program does without: those of products that it never makes."""
-        if self.is_whole_network:
-            return "gpu/product", "gpu/narrow", "gpu/tensor"
-        return () if self.has_tensor_cores else ("gpu/mma", "gpu/warp", "gpu/tensor")
+        return ("gpu/product", "gpu/narrow") if self.is_whole_network else ("gpu/mma", "gpu/warp")
+
+    @property
+    def large_source(self):
+        """The file that makes large products."""
+        return "gpu/wgmma" if self.has_wgmma else "gpu/tensor"
+
+    @property
+    def builds(self):
+        """Its programs: the resident schedule, launches of stages, and large products.
+
+        Each has the code of all products, which is most of the code.
+        """
+        revise = functools.partial(ptx.with_marked_lines, groups=self.groups_of_a_unit) if self.has_wgmma else None
+        return {
+            "resident": Build(),
+            "launches": Build(("gpu/resident",), ("-DLAUNCHES",)),
+            "large": Build((), ("-DINLINE",), revise),
+        }
+
+    def build_of(self, kernel):
+        """Return which of its builds has a kernel."""
+        return "resident" if kernel == "resident" else "large" if kernel in LARGE_KERNELS else "launches"
+
+    @property
+    def groups_of_a_unit(self):
+        """Groups of large products that a unit has registers for."""
+        return 1 if self.has_wgmma and self.precision == "highest" else 2
+
+    def packs_operand_of(self, size):
+        """Say whether the right operand of a product with tiles of this size is packed before."""
+        return self.has_wgmma and size == self.tensor_rows
+
+    def updates_in(self, size):
+        """Say whether tiles of this size of a gradient of weights end in the update.
+
+        Those of tensor cores fill the registers: few of them wait at once for what an update reads.
+        """
+        return size != self.tensor_rows
 
     @property
     def layout(self):
@@ -350,7 +435,19 @@ class GroupTile:
             return {"tiles": -(-batch_size // self.block_rows(batch_size)), **self._shares(kernel, inputs, outputs)}
         if kernel == "clip_factor":
             return {"tiles": 1}
+        if kernel == "pack_operands":
+            return {"tiles": -(-self._packed_columns(inputs, outputs) // PACKED_BY_A_GROUP)}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
+
+    def packed_size(self, inputs, outputs, is_left):
+        """Return the scalars of a packed operand, right or left, of so many steps of the sums; see ``gpu/wgmma.cl``."""
+        words = PACKED_WORDS * (2 if self.precision == "highest" and not is_left else 1)
+        return self._packed_columns(inputs, outputs) * words
+
+    def _packed_columns(self, inputs, outputs):
+        """Return the columns of all chunks of a packed operand."""
+        chunk = 32 if self.precision == "medium" else 16
+        return -(-inputs // chunk) * -(-outputs // self.tensor_columns) * self.tensor_columns
 
     def _vectors_of_a_group(self, vectors, parts):
         """Return how a group takes some vectors of a part, each of which is a sum that several work-items share."""
@@ -393,11 +490,20 @@ class GroupTile:
             )
         if kernel in ROW_STAGES and not size:
             return "rows"
+        if kernel == "pack_operands":
+            return kernel
         return "tiles" if kernel in (*PRODUCTS, "convolution_backward_weights") else "updates"
 
     def parts_of_window(self, batch_size, tiles, parts):
         """Return into how many parts the batch is cut for the gradient of a convolution's weights."""
         return max(1, min(batch_size, self.units // tiles))
+
+    def parts_of_dense(self, parts, batch_size, tiles, inputs, outputs):
+        """Return into how many parts the batch is cut for the gradient of a layer's weights, of so many tiles.
+
+        Those that are not large have a launch of their own, in which no unit has more than one tile.
+        """
+        return parts if self.is_large(batch_size, inputs, outputs) else max(1, min(parts, self.units // tiles))
 
     def parts_of(self, batch_size, weights):
         """Return into how many parts the batch is cut for the weights' gradients: until all units have work."""
@@ -405,8 +511,13 @@ class GroupTile:
         if not large or not self.has_tensor_cores:
             return 1
         tiles = sum(self._squares(w.rows, w.columns, True, self.units)["tiles"] for w in large)
-        parts = 2 ** max(1, (2 * self.units // tiles).bit_length() - 1)
-        return min(parts, MOST_PARTS, max(1, batch_size // self.large_part))
+        at_once, most = self.units * self.groups_of_a_unit, min(MOST_PARTS, max(1, batch_size // self.large_part))
+
+        def cost(parts):
+            """Turns in which all parts are made, each a share of the rows long, and the traffic of their sums."""
+            return -(-tiles * parts // at_once) / parts * (1 + SUMS_OF_A_PART * parts)
+
+        return min(range(1, most + 1), key=cost)
 
     def options(self, dtype):
         """Return the compiler options that set the kernels' tunables."""

@@ -79,6 +79,7 @@ class Lowering(StageWriter):
         if self.training:
             self.backward(steps, self.reshaped_back(y, output, self._emit_loss(output, linked)))
             self._updates.emit(self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1)
+        self.pack_weights()
         if self._scored is not None:
             self._emit_validation()
             self.plan.best = self._reserve_parameters(self.plan.parameter_count)
@@ -242,6 +243,7 @@ class Lowering(StageWriter):
         """Emit the score of validation rows: the forward pass of a prediction, and the sums."""
         launches, self.plan.launches, self.training = self.plan.launches, [], False
         y = self._flat(self._emit_forward(self.layers)[1])
+        self.pack_weights()
         self.launch(
             "validation_score",
             outputs=y.columns,

@@ -22,7 +22,7 @@ from skintricate.training.trainer import Improvement, Trainer
 SPLIT_STAGES = {
     *ROW_KERNELS,
     *OPTIONAL_ROW_STAGES["shapes"],
-    *("dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update"),
+    *("dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update", "pack_operands"),
 }
 # Launches in which the last large product of a step is made, so that its first sums are on their way meanwhile, and
 # tiles that each of them needs for each compute unit.

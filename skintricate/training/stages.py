@@ -8,6 +8,9 @@ from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS
 from skintricate.training.network import matrices, walk
 from skintricate.training.plan import Launch, Plan, Weights
 
+# What a stage that packs an operand says of the left one of a gradient of weights; see gpu/wgmma.cl.
+LEFT_OPERAND = 2
+
 
 class StageWriter:
     """Writes a plan: gives tensors, weights and constants their places, and appends stages in their order.
@@ -32,6 +35,8 @@ class StageWriter:
         self._program, self._tile = program, program.tile
         self._layout = program.tile.layout
         self._stages = []
+        # Where operands lie packed, by what they are; those of weights that no launch packs yet.
+        self._packed, self._weights_to_pack = {}, []
         self._nodes = list(walk(self.layers, self._input_shape))
         self._positions = _stream_numbers(self._nodes, len(self.layers))
         self.plan = Plan(batch_size, self._tile.block_rows(batch_size))
@@ -78,7 +83,7 @@ class StageWriter:
 
     def launch_many(self, kernel, stages):
         """Append independent stages of one kernel, which share a launch."""
-        launches = {}
+        launches, to_pack = {}, []
         for fields in stages:
             stage = {name: -1 if name in ABSENT else 0 for name in STAGE.names}
             stage["kind"], stage["pixels"], stage["channels"] = STAGE_KINDS.index(kernel), 1, fields.get("inputs", 0)
@@ -89,12 +94,24 @@ class StageWriter:
             launches.setdefault(self._tile.kernel_of(kernel, stage["size"]), []).append(stage)
             if kernel in PRODUCTS:
                 self.plan.is_large |= self._tile.is_large(self.plan.batch_size, stage["inputs"], stage["outputs"])
+                if self._tile.packs_operand_of(stage["size"]):
+                    self._place_operands(kernel, stage, to_pack)
+        if to_pack:
+            self.launch_many("pack_operands", to_pack)
         for name, rows in launches.items():
             first = len(self._stages)
             self._stages += [tuple(stage.values()) for stage in rows]
             tiles = sum(stage["tiles"] for stage in rows)
             takes_blocks = kernel in ROW_STAGES and rows[0]["size"] == 0
             self.plan.launches.append(Launch(name, first, len(self._stages), tiles, takes_blocks))
+
+    def pack_weights(self):
+        """Let the launches so far begin with one that packs the weights which their large products need."""
+        stages, self._weights_to_pack = self._weights_to_pack, []
+        if stages:
+            launches, self.plan.launches = self.plan.launches, []
+            self.launch_many("pack_operands", stages)
+            self.plan.launches += launches
 
     def code(self, kind, thing):
         """Return the number by which a stage names the class of an activation, loss or optimizer."""
@@ -114,20 +131,46 @@ class StageWriter:
         """Return how the tile cuts a stage of these fields."""
         return self._tile.cut(kernel, self.plan.batch_size, self.plan.parameter_count, **fields)
 
-    def updates_in(self, product):
+    def updates_in(self, product, **fields):
         """Say whether the kernel of a product of weights' gradients makes the update, too."""
-        return product in self._tile.updating
+        return product in self._tile.updating and self._tile.updates_in(self.cut(product, **fields).get("size"))
 
     def parts_of_product(self, parts, window=None, **fields):
         """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""
         if window is None:
-            return parts
+            tiles, shape = self.cut("dense_backward_weights", **fields)["tiles"], (fields["inputs"], fields["outputs"])
+            return self._tile.parts_of_dense(parts, self.plan.batch_size, tiles, *shape)
         tiles = self.cut("convolution_backward_weights", **fields)["tiles"]
         return self._tile.parts_of_window(self.plan.batch_size, tiles, parts)
 
     def rows_before(self, part, parts):
         """Return the rows of a batch before one of its equal parts, cut as ``resident.cl`` cuts blocks into queues."""
-        return min(-(-self.plan.blocks // parts) * part * self.plan.block_rows, self.plan.batch_size)
+        unit = max(self.plan.block_rows, self._tile.part_unit)
+        return min(-(-self.plan.batch_size // (unit * parts)) * part * unit, self.plan.batch_size)
+
+    def _place_operands(self, kernel, stage, to_pack):
+        """Give the packed operands of a large product their places; those of a gradient of weights are packed next."""
+        right = {"inputs": stage["inputs"], "outputs": stage["outputs"]}
+        if kernel == "dense_backward_weights":
+            right |= {"inputs": self.plan.batch_size, "source": stage["gradient"]}
+            left = {"inputs": self.plan.batch_size, "outputs": stage["inputs"] + stage["bias"], "code": LEFT_OPERAND}
+            left |= {"channels": stage["inputs"], "bias": stage["bias"], "source": stage["source"]}
+            stage["packed_left"] = self._packed_at(left, to_pack)
+            stage["packed"] = self._packed_at(right, to_pack)
+        else:
+            right |= {"weights": stage["weights"], "code": kernel == "dense_backward_input"}
+            stage["packed"] = self._packed_at(right, self._weights_to_pack)
+
+    def _packed_at(self, operand, to_pack):
+        """Return where an operand lies packed, once ``to_pack`` is done."""
+        key = tuple(operand.items())
+        if key not in self._packed:
+            is_left = operand.get("code") == LEFT_OPERAND
+            self._packed[key] = self.reserve(self._tile.packed_size(operand["inputs"], operand["outputs"], is_left))
+        operand = {**operand, "target": self._packed[key]}
+        if operand not in to_pack:
+            to_pack.append(operand)
+        return operand["target"]
 
     def _place_parameters(self, n_states):
         """Lay out the parameters and their optimizer states."""

@@ -125,7 +125,7 @@ class WeightUpdates:
 
     def _is_direct(self, update):
         """Say whether the tiles of a product end in the update of what they made."""
-        return update.parts == 1 and self._lowering.updates_in(update.product)
+        return update.parts == 1 and self._lowering.updates_in(update.product, **update.shape, **update.fields)
 
     def _weight_tiles(self, update):
         """Return the tiles of weights that are updated, each with penalties and norms of its own."""

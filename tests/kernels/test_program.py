@@ -7,7 +7,7 @@ import pytest
 from skintricate.backend import open_device
 from skintricate.exceptions import DeviceError, KernelBuildError
 from skintricate.kernels import Vocabulary
-from skintricate.kernels.program import SOURCES, read_source
+from skintricate.kernels.program import read_source, source_names
 from skintricate.layers import Activation, Identity, TanH
 from skintricate.losses import MeanSquared
 from skintricate.optimizers import Basic
@@ -23,23 +23,25 @@ def test_a_program_has_every_kernel(dtype, float64):
     program = program_for(open_device(float64), dtype, [])
     tile, declared = program.tile, set()
     kernel = re.compile(
-        r"^(?:KERNEL |TENSOR_KERNEL |TILE_KERNEL(?:_OF_MANY)?\(|DEFINE_TENSOR_ROWS\()(\w+)", re.MULTILINE
+        r"^(?:KERNEL |LARGE_KERNEL |TILE_KERNEL(?:_OF_MANY)?\(|DEFINE_TENSOR_ROWS\()(\w+)", re.MULTILINE
     )
-    for name in set(SOURCES[tile.family]) - {*tile.unused_sources, "optional"}:  # it is no file
+    for name in {name for build in tile.builds for name in source_names(tile, (), build)}:
         declared |= set(kernel.findall(read_source(name)))
-    assert {kernel.function_name for kernel in program._program.all_kernels()} == declared - {"NAME"}
+    built = [program.built(name).all_kernels() for name in tile.builds]
+    assert {kernel.function_name for kernels in built for kernel in kernels} == declared - {"NAME"}
     assert len(declared) > 5
 
 
 def test_programs_of_built_in_classes_are_one(device):
     device = open_device(device)
     first = program_for(device, "float32", [TanH()], MeanSquared(), Basic())
-    assert program_for(device, "float32", [])._program is first._program
+    second = program_for(device, "float32", [])
+    assert all(second.built(name) is first.built(name) for name in first.tile.builds)
 
 
 def test_a_failed_build_names_options_and_log(device):
     with pytest.raises(KernelBuildError, match="undeclared_name") as caught:
-        program_for(open_device(device), "float32", [Broken()])
+        program_for(open_device(device), "float32", [Broken()]).borrow("rows")
     assert "-DSCALAR=float" in str(caught.value)
     assert isinstance(caught.value, DeviceError)
 

@@ -140,8 +140,9 @@ class Record:
         def recorded_init(made, device, *arguments):
             init(made, device, *arguments)
             self.family = made.tile.family
-            names = made._program.get_info(device.cl.program_info.KERNEL_NAMES)
-            self.available.update(f"{self.family}/{name}" for name in names.split(";"))
+            for build in set(made.tile.builds) - {"large"}:  # instructions of NVIDIA's
+                names = made.built(build).get_info(device.cl.program_info.KERNEL_NAMES)
+                self.available.update(f"{self.family}/{name}" for name in names.split(";"))
 
         Launcher.__call__, Program.__init__ = recorded_launch, recorded_init
         for cls in (on_device.ResidentTrainer, streamed.StreamedTrainer):

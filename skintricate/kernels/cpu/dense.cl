@@ -163,7 +163,7 @@ TILE_FUNCTION dense_backward_weights_tile(const Step *step, const global Stage *
     const WeightTile w = weight_tile(stage, tile_number);
     real tile[ROWS * COLUMNS];
     weight_gradient(step, stage, w.row, w.o0, w.vectors, tile);
-    if (stage->parts > 1) {
+    if (stage->parts) {
         store_tile(tile, w.rows * w.vectors, step->workspace + stage->target + w.at);
     } else {
         apply_gradient(step, stage, w, tile_number, tile);

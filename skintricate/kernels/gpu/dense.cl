@@ -91,12 +91,12 @@ static inline void apply_gradient(local const Step *step, local const Stage *sta
     }
 }
 
-/* Vector (i, o) of a sum of gradients; where a batch is cut into parts it is stored, to be added up. */
+/* Vector (i, o) of a sum of gradients, or of a part's, which is stored to be added up. */
 static inline void finish_weights(local const Step *step, local const Stage *stage, int i, int o, real gradient,
                                   Squares *squares) {
     const int width = padded(stage->outputs);
     if (i >= stage->inputs + stage->bias || o >= width) return;
-    if (stage->parts > 1) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
+    if (stage->parts) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
     else apply_gradient(step, stage, i, o, gradient, squares);
 }
 

@@ -6,17 +6,17 @@
  * on in float32: the error is that of float32 ("highest").
  * Otherwise operands are rounded to tf32, 10 bits of the fraction, and products summed in float32 ("high").
  */
-/* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting), NaN beyond 4e34. PTX's cvt.rna.tf32 runs at an
- * eighth of the rate. */
-static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
+/* The bits of the tf32 number nearest to x, beyond which the tensor cores read nothing: 13 more are there. PTX's
+ * cvt.rna.tf32 runs at an eighth of the rate. */
+#define TF32(bits) ((bits) + 0x1000u)
 #define MMA_TF32(c, a, b)                                                                         \
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
         : "+f"((c).s0), "+f"((c).s1), "+f"((c).s2), "+f"((c).s3)                                  \
         : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
 #if PASSES == 3
 #define SPLIT(bits, large, rest) {                                                                \
-    large = as_uint(tf32(as_float(bits)));                                                        \
-    rest = as_uint(as_float(bits) - as_float(large)); /* the tensor core leaves off what is beyond tf32 */ \
+    large = TF32(bits) & 0xffffe000u;                                                             \
+    rest = as_uint(as_float(bits) - as_float(large));                                             \
 }
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) {                                              \
     float4 sum = 0;                                                                               \
@@ -26,6 +26,12 @@ static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
     c += sum;                                                                                     \
 }
 #else
-#define SPLIT(bits, large, rest) large = as_uint(tf32(as_float(bits)));
+#define SPLIT(bits, large, rest) large = TF32(bits);
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) MMA_TF32(c, a, b);
 #endif
+/* Two bfloat16 numbers in one word, `low` in the lower half. */
+static inline uint bfloat16_pair(float low, float high) {
+    uint bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+}

@@ -30,6 +30,7 @@ FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, in
     }
 }
 
+#ifdef LAUNCHES
 KERNEL rows(STEP_ARGUMENTS, int first, int end) {
     BEGIN_GROUP;
     for (; first < end; first++) {
@@ -39,3 +40,4 @@ KERNEL rows(STEP_ARGUMENTS, int first, int end) {
         SYNC;
     }
 }
+#endif

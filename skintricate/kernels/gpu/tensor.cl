@@ -7,8 +7,7 @@
  * their way.
  */
 #define TENSOR_ITEMS 128
-#define TENSOR_ROWS 128
-#define TENSOR_COLUMNS 128
+#define AT_ONCE 8
 /* Fragments of a warp's columns. */
 #define FRAGMENTS (TENSOR_COLUMNS / 16)
 #if PASSES == 0
@@ -20,9 +19,7 @@
 #endif
 #define LEFT_OPERAND (TENSOR_ROWS * TENSOR_DEPTH)
 #define TENSOR_CHUNK (LEFT_OPERAND + TENSOR_COLUMNS * TENSOR_DEPTH)
-#define RESULT_STRIDE (TENSOR_COLUMNS + 4)
-/* The ring, or half a result. */
-#define TENSOR_SCRATCH (64 * RESULT_STRIDE > TENSOR_RING * TENSOR_CHUNK ? 64 * RESULT_STRIDE : TENSOR_RING * TENSOR_CHUNK)
+#define TENSOR_SCRATCH RING_OR_HALF(TENSOR_RING * TENSOR_CHUNK)
 /* Vectors of a work-item in an operand's chunk of so many rows, or columns; where vector l lies in it. */
 #define TENSOR_LOADS(size) ((size) * TENSOR_DEPTH / 4 / TENSOR_ITEMS)
 #define TENSOR_VECTOR(l) (ITEM + (l) * TENSOR_ITEMS)
@@ -34,12 +31,6 @@
 #define BY_ROWS(m, k) ((m) * TENSOR_DEPTH + ((k) ^ (m) / (32 / TENSOR_DEPTH) % (TENSOR_DEPTH / 4) * 4))
 #define BY_COLUMNS(m, k, size) ((k) * (size) + ((m) ^ (k) % 4 * 8))
 
-/* Two bfloat16 numbers in one word, `low` in the lower half. */
-static inline uint bfloat16_pair(float low, float high) {
-    uint bits;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
-    return bits;
-}
 #define MMA_BFLOAT16(c, a, b)                                                                     \
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
         : "+f"((c).s0), "+f"((c).s1), "+f"((c).s2), "+f"((c).s3)                                  \
@@ -154,30 +145,6 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
         }
 }
 
-/* Run STATEMENT for each vector `sum` of the tile at (r0, j0), at row r and column j of the result, AT_ONCE of them after
- * what each needs, OPERAND into y, has been asked for. A work-item has one column. */
-#define AT_ONCE 8
-#define FOR_TENSOR_SUMS(OPERAND, STATEMENT)                                                       \
-    const int j = j0 + ITEM % (TENSOR_COLUMNS / 4) * 4;                                           \
-    for (int warp_row = 0; warp_row < 2; warp_row++) {                                            \
-        store_half(c, warp_row, scratch);                                                         \
-        SYNC_LOCAL;                                                                               \
-        for (int begin = ITEM / (TENSOR_COLUMNS / 4); begin < 64; begin += AT_ONCE * ITEM_STEP) { \
-            Activated y[AT_ONCE];                                                                 \
-            _Pragma("unroll") for (int u = 0; u < AT_ONCE; u++) {                                 \
-                const int r = r0 + warp_row * 64 + begin + u * ITEM_STEP;                         \
-                OPERAND;                                                                          \
-            }                                                                                     \
-            _Pragma("unroll") for (int u = 0; u < AT_ONCE; u++) {                                 \
-                const int row = begin + u * ITEM_STEP, r = r0 + warp_row * 64 + row;              \
-                const real sum = *(local real *)(scratch + row * RESULT_STRIDE + j - j0);         \
-                STATEMENT;                                                                        \
-            }                                                                                     \
-        }                                                                                         \
-        SYNC_LOCAL;                                                                               \
-    }
-#define ITEM_STEP (TENSOR_ITEMS / (TENSOR_COLUMNS / 4))
-
 #define COPY_ROWS(l, first, chunk) {                                                              \
     copy_vector((chunk) + left[l].place, left[l].from, (first) < left[l].end);                    \
     left[l].from += TENSOR_DEPTH;                                                                 \
@@ -196,31 +163,12 @@ static inline void store_half(const float4 *c, int warp_row, local float *scratc
     right[l].end = j0 + row < stage->outputs ? inputs - k : 0;                                    \
 }
 
-/* What tensor kernels begin with. */
-#define BEGIN_TENSOR                                                                              \
-    local Stage row[1];                                                                           \
-    local Step steps[1];                                                                          \
-    local Run runs[2];                                                                            \
-    local float scratch[TENSOR_SCRATCH] __attribute__((aligned(16)));                             \
-    if (control[0]) return;                                                                       \
-    int tile = get_group_id(0) + get_global_offset(0) / TENSOR_ITEMS;                             \
-    for (; tile >= stages[first_stage].tiles; first_stage++) tile -= stages[first_stage].tiles;   \
-    COPY_TABLE_BY(TENSOR_ITEMS, run, runs, 2);                                                    \
-    COPY_TABLE_BY(TENSOR_ITEMS, stages + first_stage, row, 1);                                    \
-    SYNC_LOCAL;                                                                                   \
-    if (ITEM == 0)                                                                                \
-        *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, \
-                           control, runs, row, get_global_id(1), get_global_id(1) % runs->steps); \
-    SYNC_LOCAL;                                                                                   \
-    local const Stage *stage = row;                                                               \
-    local const Step *step = steps;                                                               \
-    const int inputs = stage->inputs, width = padded(stage->outputs);                             \
-    Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];
-#define TENSOR_KERNEL kernel __attribute__((reqd_work_group_size(TENSOR_ITEMS, 1, 1))) void
-
 #define DEFINE_TENSOR_ROWS(NAME, RIGHT, right_step, MULTIPLY, OPERAND, FINISH)                    \
-TENSOR_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {                              \
-    BEGIN_TENSOR                                                                                  \
+LARGE_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {                               \
+    BEGIN_LARGE                                                                                   \
+    const int inputs = stage->inputs, width = padded(stage->outputs);                             \
+    local float scratch[TENSOR_SCRATCH] __attribute__((aligned(16)));                             \
+    Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];                 \
     const int row_tiles = (runs->batch_size + TENSOR_ROWS - 1) / TENSOR_ROWS;                     \
     const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;        \
     if (r0 >= step->rows) return;                                                                 \
@@ -234,7 +182,7 @@ TENSOR_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {            
     _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_COLUMNS); l++) RIGHT(l)             \
     SUM_TENSOR(0, inputs, COPY_ROWS, right_step, MULTIPLY)                                        \
     const real bias = bias_of(step, stage, j0 + ITEM % (TENSOR_COLUMNS / 4) * 4);                 \
-    FOR_TENSOR_SUMS(OPERAND, FINISH)                                                              \
+    FOR_LARGE_SUMS(OPERAND, FINISH)                                                               \
 }
 DEFINE_TENSOR_ROWS(tensor_forward, RIGHT_FORWARD, TENSOR_DEPTH * width, tensor_multiply_forward,
                    (void)y[u], finish_forward(step, stage, r, j, sum + bias))
@@ -258,8 +206,11 @@ DEFINE_TENSOR_ROWS(tensor_input, RIGHT_INPUT, TENSOR_DEPTH, tensor_multiply_inpu
         left[l].from += TENSOR_DEPTH * padded(inputs);                                            \
     }                                                                                             \
 }
-TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
-    BEGIN_TENSOR
+LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
+    BEGIN_LARGE
+    const int inputs = stage->inputs, width = padded(stage->outputs);
+    local float scratch[TENSOR_SCRATCH] __attribute__((aligned(16)));
+    Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];
     /* Columns run fastest: tiles that follow each other make rows of weights that do. */
     const int column_tiles = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
     const int r0 = tile / column_tiles * TENSOR_ROWS, j0 = tile % column_tiles * TENSOR_COLUMNS;
@@ -287,8 +238,6 @@ TENSOR_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
         right[l].place = BY_COLUMNS(column, k, TENSOR_COLUMNS);
         right[l].end = j0 + column < width ? end - k : 0;
     }
-    Squares squares = {0, 0};
     SUM_TENSOR(begin, end, COPY_COLUMNS, TENSOR_DEPTH * width, tensor_multiply_weights)
-    FOR_TENSOR_SUMS((void)y[u], finish_weights(step, stage, r, j, sum, &squares))
-    if (stage->parts <= 1) store_squares(step, stage, tile, squares, TENSOR_ITEMS, scratch);
+    FOR_LARGE_SUMS((void)y[u], store_gradient(step, stage, r, j, sum))
 }

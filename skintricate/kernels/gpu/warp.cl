@@ -118,5 +118,5 @@ static inline void warp_weights(local const Step *step, local const Stage *stage
         finish_weights(step, stage, i, o, upper_sum(sums + 2 * c), &squares);
         finish_weights(step, stage, i + 1, o, lower_sum(sums + 2 * c), &squares);
     }
-    if (stage->parts <= 1) store_squares(step, stage, tile, squares, ITEMS, scratch);
+    if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }

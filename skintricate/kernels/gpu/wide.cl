@@ -41,7 +41,7 @@ static inline void wide_weights(local const Step *step, local const Stage *stage
     Squares squares = {0, 0};
     sum_weights(step, stage, r0, j0, scratch);
     FOR_SUMS(finish_weights(step, stage, r, j, sum, &squares));
-    if (stage->parts <= 1) store_squares(step, stage, tile, squares, ITEMS, scratch);
+    if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 #endif
 
@@ -102,6 +102,7 @@ FUNCTION void run_tile(local const Step *step, local const Stage *stage, int til
     }
 }
 
+#ifdef LAUNCHES
 /* Every stage that is not one of rows; its tiles are one work-group each. Those that multiply nothing have a kernel of
  * their own, which needs few registers. */
 KERNEL tiles(STEP_ARGUMENTS, int first, int end) {
@@ -113,3 +114,4 @@ KERNEL updates(STEP_ARGUMENTS, int first, int end) {
     BEGIN_GROUP;
     FOR_TILE_OF_MANY(run_update(steps, stage, tile, scratch));
 }
+#endif

@@ -1,0 +1,57 @@
+/* Large products, each a launch of its own: the frame of their kernels. A work-group of TENSOR_ITEMS work-items makes a
+ * tile of 128 x 128 of the result, on tensor cores (tensor.cl, wgmma.cl).
+ */
+#define TENSOR_ROWS 128
+#define TENSOR_COLUMNS 128
+#define RESULT_STRIDE (TENSOR_COLUMNS + 4)
+/* Local memory: what comes from global memory, then half a result. */
+#define RING_OR_HALF(ring) (64 * RESULT_STRIDE > (ring) ? 64 * RESULT_STRIDE : (ring))
+
+#define LARGE_KERNEL kernel __attribute__((reqd_work_group_size(TENSOR_ITEMS, 1, 1))) void
+/* What they begin with: the tile, its stage and its step. */
+#define BEGIN_LARGE                                                                               \
+    local Stage row[1];                                                                           \
+    local Step steps[1];                                                                          \
+    local Run runs[2];                                                                            \
+    if (control[0]) return;                                                                       \
+    int tile = get_group_id(0) + get_global_offset(0) / TENSOR_ITEMS;                             \
+    for (; tile >= stages[first_stage].tiles; first_stage++) tile -= stages[first_stage].tiles;   \
+    COPY_TABLE_BY(TENSOR_ITEMS, run, runs, 2);                                                    \
+    COPY_TABLE_BY(TENSOR_ITEMS, stages + first_stage, row, 1);                                    \
+    SYNC_LOCAL;                                                                                   \
+    if (ITEM == 0)                                                                                \
+        *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, \
+                           control, runs, row, get_global_id(1), get_global_id(1) % runs->steps); \
+    SYNC_LOCAL;                                                                                   \
+    local const Stage *stage = row;                                                               \
+    local const Step *step = steps;
+
+/* Run STATEMENT for each vector `sum` of the tile at (r0, j0), at row r and column j of the result, AT_ONCE of them after
+ * what each needs, OPERAND into y, has been asked for. A work-item has one column. store_half puts 64 rows of the sums
+ * `c`, which lie in fragments, into scratch. */
+#define FOR_LARGE_SUMS(OPERAND, STATEMENT)                                                        \
+    const int j = j0 + ITEM % (TENSOR_COLUMNS / 4) * 4;                                           \
+    for (int half_ = 0; half_ < 2; half_++) {                                                     \
+        store_half(c, half_, scratch);                                                            \
+        SYNC_LOCAL;                                                                               \
+        for (int begin = ITEM / (TENSOR_COLUMNS / 4); begin < 64; begin += AT_ONCE * ITEM_STEP) { \
+            Activated y[AT_ONCE];                                                                 \
+            _Pragma("unroll") for (int u = 0; u < AT_ONCE; u++) {                                 \
+                const int r = r0 + half_ * 64 + begin + u * ITEM_STEP;                            \
+                OPERAND;                                                                          \
+            }                                                                                     \
+            _Pragma("unroll") for (int u = 0; u < AT_ONCE; u++) {                                 \
+                const int row = begin + u * ITEM_STEP, r = r0 + half_ * 64 + row;                 \
+                const real sum = *(local real *)(scratch + row * RESULT_STRIDE + j - j0);         \
+                STATEMENT;                                                                        \
+            }                                                                                     \
+        }                                                                                         \
+        SYNC_LOCAL;                                                                               \
+    }
+#define ITEM_STEP (TENSOR_ITEMS / (TENSOR_COLUMNS / 4))
+
+/* Vector (i, o) of a part's sum of gradients, to be added up. */
+static inline void store_gradient(local const Step *step, local const Stage *stage, int i, int o, real sum) {
+    const int width = padded(stage->outputs);
+    if (i < stage->inputs + stage->bias && o < width) store(sum, step->workspace + stage->target + (size_t)i * width + o);
+}

@@ -1,0 +1,120 @@
+"""Large products on a GPU's tensor cores, which no CPU has: against float64, at sizes that fill no tile."""
+
+import numpy as np
+import pytest
+from contracts import random_weights
+from reference import Network
+
+from skintricate.backend import list_devices, open_device
+from skintricate.backend.ptx import with_marked_lines
+from skintricate.kernels.stage import STAGE_KINDS
+from skintricate.kernels.tile import PASSES, GroupTile, tile_of
+from skintricate.layers import Dense, ReLU, TanH
+from skintricate.losses import MeanSquared
+from skintricate.model import Model
+from skintricate.optimizers import Basic
+from skintricate.training import NetworkState
+from skintricate.training.plans import lower
+from skintricate.training.vocabulary import program_for
+
+# Rows of a batch and of the data, features; parts of the batch begin in the middle of a chunk.
+BATCH, N_SAMPLES, N_FEATURES = 2503, 3001, 333
+NETWORK = [Dense(301), TanH(), Dense(447), ReLU(), Dense(3)]
+# Largest error of a matrix, relative to it, each as its root mean square.
+TOLERANCE = {"highest": 3e-6, "high": 1e-2, "medium": 5e-2}
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    """Return the wish of a GPU with tensor cores."""
+    if not any(info.runtime == "nvidia" for info in list_devices()):
+        pytest.skip("This machine has no GPU of NVIDIA.")
+    if not tile_of(open_device("gpu"), "float32").has_tensor_cores:
+        pytest.skip("This GPU has no tensor cores.")
+    return "gpu"
+
+
+def problem():
+    """Return first weights, X and targets."""
+    generator = np.random.default_rng(0)
+    X, Y = generator.normal(size=(N_SAMPLES, N_FEATURES)), 3 + generator.normal(size=(N_SAMPLES, 3))
+    return random_weights(NETWORK, N_FEATURES, 0, 0.05), X.astype(np.float32).astype(float), Y
+
+
+def model_of(weights, device, precision):
+    """Return a model that starts from these weights."""
+    model = Model(NETWORK, device=device, random_state=0, precision=precision)
+    model.state = NetworkState([np.asarray(w, np.float32) for w in weights], seed=0)
+    model.n_features_in_ = N_FEATURES
+    return model
+
+
+def check(matrices, expected, precision):
+    """Compare matrices by their relative error."""
+    for matrix, exact in zip(matrices, expected):
+        error = np.sqrt(np.mean((matrix - exact) ** 2)) / np.sqrt(np.mean(exact**2))
+        assert error < TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("precision", PASSES)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_step_and_a_prediction(precision, shuffle, gpu):
+    weights, X, Y = problem()
+    X, Y = X[:BATCH], Y[:BATCH]
+    model, reference = model_of(weights, gpu, precision), Network(NETWORK, MeanSquared())
+    check([model.predict(X)], [reference.values(weights, X)[-1]], precision)
+    model.fit(X, Y, loss=MeanSquared(), optimizer=Basic(1.0), batch_size=BATCH, max_iter=1, shuffle=shuffle)
+    steps = [before - after for before, after in zip(weights, model.state.weights)]
+    check(steps, reference.gradients(weights, X, Y), precision)
+
+
+def test_a_short_last_batch(gpu):
+    weights, X, Y = problem()
+    model, reference = model_of(weights, gpu, "highest"), Network(NETWORK, MeanSquared())
+    model.fit(X, Y, loss=MeanSquared(), optimizer=Basic(0.1), batch_size=BATCH, max_iter=1, shuffle=False)
+    for rows in (slice(0, BATCH), slice(BATCH, None)):
+        gradients = reference.gradients(weights, X[rows], Y[rows])
+        weights = [w - 0.1 * g for w, g in zip(weights, gradients)]
+    check(model.state.weights, weights, "highest")
+
+
+@pytest.mark.parametrize("precision", PASSES)
+def test_the_same_bits_again(precision, gpu):
+    weights, X, Y = problem()
+    runs = []
+    for _ in range(2):
+        model = model_of(weights, gpu, precision)
+        model.fit(X, Y, loss=MeanSquared(), batch_size=BATCH, max_iter=3, n_iter_no_change=None)
+        runs.append(model.state.weights)
+    assert all(np.array_equal(*pair) for pair in zip(*runs))
+
+
+@pytest.mark.parametrize("precision", PASSES)
+def test_right_operands_are_packed_once(precision, device):
+    """Weights at the beginning of a step, in both directions where both are needed; a gradient before its product."""
+    tile = GroupTile(132, precision, has_tensor_cores=True, has_wgmma=True)
+    program = type("Program", (), {"tile": tile, "itemsize": 4})()
+    program.vocabulary = program_for(open_device(device), "float32", NETWORK, MeanSquared(), Basic()).vocabulary
+    plan = lower(NETWORK, N_FEATURES, BATCH, program, loss=MeanSquared(), optimizer=Basic())
+    kernels = [launch.kernel for launch in plan.launches]
+    assert [kernels.count("pack_operands"), kernels[0]] == [2, "pack_operands"]
+    between = kernels[kernels.index("tensor_input") : kernels.index("tensor_weights")]
+    assert "pack_operands" in between
+    stages = {kind: plan.stages[plan.stages["kind"] == STAGE_KINDS.index(kind)] for kind in STAGE_KINDS}
+    packs, sizes = stages["pack_operands"], {}
+    for pack in packs:
+        sizes[int(pack["target"])] = tile.packed_size(int(pack["inputs"]), int(pack["outputs"]), pack["code"] == 2)
+    assert len(sizes) == len(packs) == 3 + 2 * 2
+    for kind in ("dense_forward", "dense_backward_input", "dense_backward_weights"):
+        for stage in stages[kind]:
+            assert (stage["packed"] in sizes) == (stage["size"] == tile.tensor_rows)
+    begins = sorted(sizes)
+    assert all(begin + sizes[begin] <= end for begin, end in zip(begins, [*begins[1:], plan.workspace_size]))
+
+
+def test_marked_lines_become_instructions():
+    text = (
+        b"\n.target sm_90, texmode_independent\n)\n.reqntid 256, 1, 1\n{\n\t//@wgmma.fence.sync.aligned;\n// sm_90\n}\0"
+    )
+    expected = text.replace(b"//@", b"").replace(b".target sm_90", b".target sm_90a").rstrip(b"\0")
+    assert with_marked_lines(text, 2) == expected.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
