@@ -294,44 +294,54 @@ LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
  * code 1   the same by columns
  * code 2   left operand of a gradient of weights: columns of X, or of the tensor at `source`, with ones for the bias
  *
- * Steps of k are rows of the batch in a tensor and in X; those beyond the step's are zeros. An entry has 512 vectors. Of a
- * left operand, a warp's are those of its lanes' upper row, then those of the lower one.
+ * Steps of k are rows of the batch in a tensor and in X; those beyond the step's are zeros. An entry has 512 vectors: the
+ * four of a column after each other; of a left operand, a warp's of its lanes' upper row, then those of the lower one.
  */
-static inline float operand_at(local const Step *step, local const Stage *stage, int k, int column) {
-    if (stage->code == 2) {
-        if (k >= step->rows) return 0;
-        if (column < stage->channels) return input_row(step, stage, k, stage->channels)[column];
-        return column == stage->channels && stage->bias;
-    }
-    const bool is_tensor = stage->source >= 0;
-    const global float *matrix = is_tensor ? step->workspace + stage->source : step->parameters + stage->weights;
-    if (column >= stage->outputs || k >= (is_tensor ? SMALLER(step->rows, stage->inputs) : stage->inputs)) return 0;
-    return stage->code ? matrix[(size_t)column * padded(stage->inputs) + k] : matrix[(size_t)k * padded(stage->outputs) + column];
-}
+#if PASSES == 0
+#define PACK_REGISTER(y, rest, NUMBER, k) y = bfloat16_pair(NUMBER(k), NUMBER((k) + 1));
+#define LEFT_STEP(lane, q) ((q) / 2 * 16 + (lane) % 4 * 4 + (q) % 2 * 2)
+#define RIGHT_STEP(v, q) ((v) / 2 * 16 + 4 * (q) + (v) % 2 * 2)
+#else
+#define PACK_REGISTER(y, rest, NUMBER, k) SPLIT(as_uint(NUMBER(k)), y, rest)
+#define LEFT_STEP(lane, q) ((lane) % 4 * 4 + (q))
+#define RIGHT_STEP(v, q) (4 * (q) + (v))
+#endif
+#define INPUT_NUMBER(k) ((k) < end ? input_row(step, stage, k, columns)[column] : (k) < step->rows ? one : 0)
+#define MATRIX_NUMBER(k) ((k) < end ? matrix[(k) * stride] : 0)
 LARGE_KERNEL pack_operands(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_LARGE
-    const int chunks = (stage->inputs + CHUNK - 1) / CHUNK, vector = tile * TENSOR_ITEMS + ITEM;
-    const int entry = vector / 512, in_entry = vector % 512, lane = in_entry % 32, v = in_entry % 4;
+    const int inputs = stage->inputs, width = padded(stage->outputs);
     const bool is_left = stage->code == 2;
-    const int in_panel = is_left ? in_entry / 64 * 16 + in_entry / 32 % 2 * 8 + lane / 4 : in_entry / 4;
-    const int first = entry % chunks * CHUNK, column = entry / chunks * TENSOR_COLUMNS + in_panel;
-    if (column - in_panel >= stage->outputs) return;
+    const int chunks = (inputs + CHUNK - 1) / CHUNK, vector = tile * TENSOR_ITEMS + ITEM;
+    const int entry = vector / 512, in_entry = vector % 512, first = entry % chunks * CHUNK, c0 = entry / chunks * TENSOR_COLUMNS;
+    if (c0 >= stage->outputs) return;
+    global uint4 *target = (global uint4 *)(step->workspace + stage->target) + (size_t)entry * ((is_left ? 1 : PLANES) * 512);
     uint y[4], rest[4];
+    if (is_left) {
+        const int lane = in_entry % 32, column = c0 + in_entry / 64 * 16 + in_entry / 32 % 2 * 8 + lane / 4;
+        const int columns = stage->channels, end = column < columns ? SMALLER(step->rows, inputs) : 0;
+        const float one = column == columns && stage->bias;
 #pragma unroll
-    for (int q = 0; q < 4; q++) {
-#if PASSES == 0
-        const int k = first + (is_left ? q / 2 * 16 + lane % 4 * 4 + q % 2 * 2 : v / 2 * 16 + 4 * q + v % 2 * 2);
-        y[q] = bfloat16_pair(operand_at(step, stage, k, column), operand_at(step, stage, k + 1, column));
+        for (int q = 0; q < 4; q++)
+#if PASSES == 3
+            y[q] = as_uint(INPUT_NUMBER(first + LEFT_STEP(lane, q)));
 #else
-        const uint x = as_uint(operand_at(step, stage, first + (is_left ? lane % 4 * 4 + q : 4 * q + v), column));
-        SPLIT(x, y[q], rest[q])
-        if (PASSES == 3 && is_left) y[q] = x;
+            PACK_REGISTER(y[q], rest[q], INPUT_NUMBER, first + LEFT_STEP(lane, q))
+#endif
+        target[in_entry] = (uint4)(y[0], y[1], y[2], y[3]);
+    } else {
+        const int in_panel = in_entry / 4, v = in_entry % 4, column = c0 + in_panel;
+        const bool is_tensor = stage->source >= 0;
+        const int end = column < stage->outputs ? (is_tensor ? SMALLER(step->rows, inputs) : inputs) : 0;
+        const size_t stride = stage->code ? 1 : width;
+        const global float *matrix = (is_tensor ? step->workspace + stage->source : step->parameters + stage->weights)
+                                     + (size_t)column * (stage->code ? padded(inputs) : 1);
+#pragma unroll
+        for (int q = 0; q < 4; q++) PACK_REGISTER(y[q], rest[q], MATRIX_NUMBER, first + RIGHT_STEP(v, q))
+        target += in_panel * 4 + (v ^ in_panel / 2 % 4);
+        *target = (uint4)(y[0], y[1], y[2], y[3]);
+#if PASSES == 3
+        target[512] = (uint4)(rest[0], rest[1], rest[2], rest[3]);
 #endif
     }
-    const int planes = is_left ? 1 : PLANES, place = is_left ? in_entry : in_panel * 4 + (v ^ in_panel / 2 % 4);
-    global uint4 *target = (global uint4 *)(step->workspace + stage->target) + (size_t)entry * (planes * ENTRY / 4) + place;
-    *target = (uint4)(y[0], y[1], y[2], y[3]);
-#if PASSES == 3
-    if (!is_left) target[ENTRY / 4] = (uint4)(rest[0], rest[1], rest[2], rest[3]);
-#endif
 }
