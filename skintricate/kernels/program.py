@@ -104,7 +104,7 @@ def source_names(tile, optional, build):
         return (*LARGE_SOURCES, tile.large_source)
     wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
     absent = (name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)
-    unused = {*tile.unused_sources, *tile.builds[build].without, *absent}
+    unused = {*tile.unused_sources, *absent}
     return [name for name in SOURCES[tile.family] if name not in unused and BELONGING.get(name) not in unused]
 
 

@@ -95,15 +95,12 @@ class Build(NamedTuple):
 
     Attributes
     ----------
-    without : tuple of str
-        Sources of the family that it does without.
     options : tuple of str
         Compiler options beside those of all.
     revise : callable or None
         What is done to its binary; see ``backend/programs.py``.
     """
 
-    without: tuple = ()
     options: tuple = ()
     revise: Callable | None = None
 
@@ -343,20 +340,13 @@ class GroupTile:
 
     @property
     def builds(self):
-        """Its programs: the resident schedule, launches of stages, and large products.
-
-        Each has the code of all products, which is most of the code.
-        """
+        """Its programs: that of large products, which most networks have none of, and that of all else."""
         revise = functools.partial(ptx.with_marked_lines, groups=self.groups_of_a_unit) if self.has_wgmma else None
-        return {
-            "resident": Build(),
-            "launches": Build(("gpu/resident",), ("-DLAUNCHES",)),
-            "large": Build((), ("-DINLINE",), revise),
-        }
+        return {"all": Build(), "large": Build(("-DINLINE",), revise)}
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""
-        return "resident" if kernel == "resident" else "large" if kernel in LARGE_KERNELS else "launches"
+        return "large" if kernel in LARGE_KERNELS else "all"
 
     @property
     def groups_of_a_unit(self):

@@ -84,7 +84,6 @@ static inline void keep_best(local const Run *run, global scalar *parameters, co
         store(load(parameters + i), parameters + run->best + i);
 }
 
-#ifdef LAUNCHES
 /* The launch's offset is the epoch. */
 KERNEL order_samples(STEP_ARGUMENTS) {
     BEGIN_RUN;
@@ -101,4 +100,3 @@ KERNEL finish_epoch(STEP_ARGUMENTS, int capacity) {
     BEGIN_RUN;
     reduce_epoch(runs, constants, losses, history, control, get_global_id(1), capacity, scratch);
 }
-#endif

@@ -30,7 +30,6 @@ FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, in
     }
 }
 
-#ifdef LAUNCHES
 KERNEL rows(STEP_ARGUMENTS, int first, int end) {
     BEGIN_GROUP;
     for (; first < end; first++) {
@@ -40,4 +39,3 @@ KERNEL rows(STEP_ARGUMENTS, int first, int end) {
         SYNC;
     }
 }
-#endif

@@ -102,7 +102,6 @@ FUNCTION void run_tile(local const Step *step, local const Stage *stage, int til
     }
 }
 
-#ifdef LAUNCHES
 /* Every stage that is not one of rows; its tiles are one work-group each. Those that multiply nothing have a kernel of
  * their own, which needs few registers. */
 KERNEL tiles(STEP_ARGUMENTS, int first, int end) {
@@ -114,4 +113,3 @@ KERNEL updates(STEP_ARGUMENTS, int first, int end) {
     BEGIN_GROUP;
     FOR_TILE_OF_MANY(run_update(steps, stage, tile, scratch));
 }
-#endif
