@@ -1,5 +1,7 @@
 """Large products on a GPU's tensor cores, which no CPU has: against float64, at sizes that fill no tile."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from contracts import random_weights
@@ -13,9 +15,8 @@ from skintricate.layers import Dense, ReLU, TanH
 from skintricate.losses import MeanSquared
 from skintricate.model import Model
 from skintricate.optimizers import Basic
-from skintricate.training import NetworkState
-from skintricate.training.plans import lower
-from skintricate.training.vocabulary import program_for
+from skintricate.training import Lowering, NetworkState
+from skintricate.training.vocabulary import built_in
 
 # Rows of a batch and of the data, features; parts of the batch begin in the middle of a chunk.
 BATCH, N_SAMPLES, N_FEATURES = 2503, 3001, 333
@@ -90,12 +91,11 @@ def test_the_same_bits_again(precision, gpu):
 
 
 @pytest.mark.parametrize("precision", PASSES)
-def test_right_operands_are_packed_once(precision, device):
+def test_operands_are_packed_once(precision):
     """Weights at the beginning of a step, in both directions where both are needed; a gradient before its product."""
     tile = GroupTile(132, precision, has_tensor_cores=True, has_wgmma=True)
-    program = type("Program", (), {"tile": tile, "itemsize": 4})()
-    program.vocabulary = program_for(open_device(device), "float32", NETWORK, MeanSquared(), Basic()).vocabulary
-    plan = lower(NETWORK, N_FEATURES, BATCH, program, loss=MeanSquared(), optimizer=Basic())
+    program = SimpleNamespace(tile=tile, itemsize=4, vocabulary=built_in())
+    plan = Lowering(NETWORK, N_FEATURES, BATCH, program, loss=MeanSquared(), optimizer=Basic()).run()
     kernels = [launch.kernel for launch in plan.launches]
     assert [kernels.count("pack_operands"), kernels[0]] == [2, "pack_operands"]
     between = kernels[kernels.index("tensor_input") : kernels.index("tensor_weights")]
@@ -110,6 +110,29 @@ def test_right_operands_are_packed_once(precision, device):
             assert (stage["packed"] in sizes) == (stage["size"] == tile.tensor_rows)
     begins = sorted(sizes)
     assert all(begin + sizes[begin] <= end for begin, end in zip(begins, [*begins[1:], plan.workspace_size]))
+
+
+@pytest.mark.parametrize(
+    ("layers", "batch_size", "parts"),
+    [
+        ([(784, 512), (512, 512)], 4096, 5),  # 48 tiles: 240 of 264 that run at once
+        ([(4096, 4096), (4096, 4096)], 4096, 1),
+        ([(784, 512)], 1024, 2),  # no part has fewer than 512 rows
+        ([(784, 10)], 4096, 1),  # not large
+    ],
+)
+def test_parts_of_a_batch_keep_the_units_busy(layers, batch_size, parts):
+    tile = GroupTile(132, "high", has_tensor_cores=True, has_wgmma=True)
+    weights = [SimpleNamespace(inputs=inputs, rows=inputs + 1, columns=columns) for inputs, columns in layers]
+    assert tile.parts_of(batch_size, weights) == parts
+    assert GroupTile(132).parts_of(batch_size, weights) == 1
+
+
+def test_small_gradients_beside_large_ones_have_fewer_parts():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    assert tile.parts_of_dense(5, 4096, 33, 512, 10) == 4
+    assert tile.parts_of_dense(5, 4096, 28, 784, 512) == 5
+    assert tile.parts_of_dense(5, 4096, 500, 512, 10) == 1
 
 
 def test_marked_lines_become_instructions():
