@@ -8,27 +8,36 @@ comments become instructions and the target becomes ``sm_90a``.
 
 import re
 
+from skintricate.backend.programs import build_program
+from skintricate.exceptions import KernelBuildError
+
 MARK = b"//@"
-# Refused where the driver cannot translate for sm_90a.
-PROBE = b".version 8.0\n.target sm_90a\n.address_size 64\n.entry probe() { wgmma.fence.sync.aligned; ret; }\n"
+PROBE = 'kernel void probe(void) { asm volatile("//@wgmma.fence.sync.aligned;" ::: "memory"); }'
 
 
 def with_marked_lines(binary, groups=1):
     """Return a program's PTX with the marked lines as instructions, for the architecture that has them.
 
     Kernels get as many registers as let so many of their work-groups share a compute unit.
+
+    Raises
+    ------
+    KernelBuildError
+        If there are none: without them the program would leave out what they do.
     """
+    if MARK not in binary:
+        raise KernelBuildError("The driver's binary of a program is no PTX, or has lost the comments of inline PTX.")
     ptx = binary.rstrip(b"\0").replace(MARK, b"")
     ptx = re.sub(rb"(?m)^(\.target\s+sm_90)\b", rb"\1a", ptx)
     return re.sub(rb"(?m)^(\.reqntid .*)$", rb"\1\n.minnctapersm %d" % groups, ptx)
 
 
 def knows_wgmma(device):
-    """Say whether a device has ``wgmma``, and its driver translates PTX for it."""
+    """Say whether a device has ``wgmma``, and its driver lets a program be translated for it."""
     if device.compute_capability != (9, 0):
         return False
     try:
-        device.cl.Program(device.context, [device.handle], [PROBE]).build()
-    except (device.cl.Error, RuntimeError):
+        build_program(device, PROBE, [], with_marked_lines)
+    except (device.cl.Error, KernelBuildError):
         return False
     return True

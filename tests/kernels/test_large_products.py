@@ -8,7 +8,6 @@ from contracts import random_weights
 from reference import Network
 
 from skintricate.backend import list_devices, open_device
-from skintricate.backend.ptx import with_marked_lines
 from skintricate.kernels.stage import STAGE_KINDS
 from skintricate.kernels.tile import PASSES, GroupTile, tile_of
 from skintricate.layers import Dense, ReLU, TanH
@@ -133,11 +132,3 @@ def test_small_gradients_beside_large_ones_have_fewer_parts():
     assert tile.parts_of_dense(5, 4096, 33, 512, 10) == 4
     assert tile.parts_of_dense(5, 4096, 28, 784, 512) == 5
     assert tile.parts_of_dense(5, 4096, 500, 512, 10) == 1
-
-
-def test_marked_lines_become_instructions():
-    text = (
-        b"\n.target sm_90, texmode_independent\n)\n.reqntid 256, 1, 1\n{\n\t//@wgmma.fence.sync.aligned;\n// sm_90\n}\0"
-    )
-    expected = text.replace(b"//@", b"").replace(b".target sm_90", b".target sm_90a").rstrip(b"\0")
-    assert with_marked_lines(text, 2) == expected.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
