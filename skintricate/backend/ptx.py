@@ -12,6 +12,8 @@ from skintricate.backend.programs import build_program
 from skintricate.exceptions import KernelBuildError
 
 MARK = b"//@"
+# Of what `with_marked_lines` does: part of what a program is known by in the cache.
+REVISION = 1
 PROBE = 'kernel void probe(void) { asm volatile("//@wgmma.fence.sync.aligned;" ::: "memory"); }'
 
 

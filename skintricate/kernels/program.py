@@ -101,7 +101,7 @@ def _definitions(optional):
 def source_names(tile, optional, build):
     """Return the names of the files of one of a tile's builds in their order, with these of the optional ones."""
     if build == "large":
-        return (*LARGE_SOURCES, tile.large_source)
+        return (*LARGE_SOURCES, *tile.large_sources)
     wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
     absent = (name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)
     unused = {*tile.unused_sources, *absent}
@@ -230,7 +230,7 @@ class Program:
                     read_source("common"),
                     read_source("random"),
                     self.vocabulary.source(),
-                    *(_text(name, self.tile, self._optional) for name in names),
+                    *(_text(source, self.tile, self._optional) for source in names),
                 ]
             )
             self._programs[name] = self._device.program(source, [*self._options, *build.options], build.revise)

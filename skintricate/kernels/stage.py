@@ -86,7 +86,7 @@ COLUMN_STAGES = OPTIONAL_STAGES["normalization"]
 TABLE_STAGES = (*OPTIONAL_STAGES["embedding"], *OPTIONAL_STAGES["sparse"])
 # Stages that take blocks of rows; `validation_score` has no kernel of its own.
 ROW_STAGES = (*ROW_KERNELS, "validation_score", *itertools.chain(*OPTIONAL_ROW_STAGES.values()))
-# All kinds of stages; in `resident.cl` a tile of any of them can follow another.
+# All kinds of stages; in `resident.cl` a tile of any of them can follow another, but for `pack_operands`.
 STAGE_KINDS = (
     *ROW_STAGES,
     *("dense_backward_weights", "dense_add_parts", "clip_factor", "dense_update", "pack_operands"),
@@ -175,6 +175,8 @@ HALTING = ("loss_at_most", "accuracy_at_least", "both_hold", "either_holds")
 SUMS = ("class_hits", "label_hits", "squared_errors")
 # Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
 COPIED, LINE = 1024, 64
+# What a stage says that packs an operand; see gpu/pack.cl.
+OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns")
 # Tiles of a convolution's weights whose gradients a core sums together.
 TILES_TOGETHER = 4
 # Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.
@@ -183,7 +185,7 @@ WEIGHTS_OF_A_TILE, MOST_STAGES, MOST_PHASES = 1024, 40, 110
 
 def definitions():
     """Return what the kernels and this page must agree on, as a dict of macro names to numbers."""
-    tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS)
+    tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS, OPERANDS)
     numbers = {name.upper(): number for table in tables for number, name in enumerate(table)}
     numbers |= {name.upper(): number for name, number in STOPS.items()}
     sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES", "TILES_TOGETHER")

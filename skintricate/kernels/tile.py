@@ -40,8 +40,10 @@ LOCAL_BYTES = 48 * 2**10
 WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
 # Kernels of large products.
 LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands")
-# Words of a column of a packed chunk, and columns that a group packs; see gpu/wgmma.cl.
+# Words of a column of a packed chunk, and columns that a group packs; see gpu/pack.cl.
 PACKED_WORDS, PACKED_BY_A_GROUP = 16, 64
+# A batch in which whatever may be large is.
+LARGEST_BATCH = 2**31
 # Work-items of a group that trains a network by itself: several groups share a compute unit.
 WHOLE_ITEMS = 256
 # How products on tensor cores are made; see gpu/mma.cl.
@@ -230,6 +232,10 @@ class Tile:
         """Say whether the right operand of a product with tiles of this size is packed before; none is on a CPU."""
         return False
 
+    def packed_weights(self, weights):
+        """Return the scalars that packed weights of a network take; none are on a CPU."""
+        return 0
+
     def updates_in(self, size):
         """Say whether tiles of this size of a gradient of weights end in the update; all do on a CPU."""
         return True
@@ -270,9 +276,9 @@ class GroupTile:
     precision : {"highest", "high", "medium"}
         Of large products on tensor cores; see ``gpu/mma.cl``.
     has_tensor_cores : bool
-        Whether there are the kernels of ``gpu/tensor.cl``.
+        Whether large products are made on tensor cores, by the kernels of ``gpu/tensor.cl``,
     has_wgmma : bool
-        Whether there are those of ``gpu/wgmma.cl`` in their place.
+        or by those of ``gpu/wgmma.cl``, of packed operands.
     copies_asynchronously : bool
         Whether copies to local memory go on while a work-item does other things.
     width : int, default=4
@@ -334,15 +340,20 @@ class GroupTile:
         return ("gpu/product", "gpu/narrow") if self.is_whole_network else ("gpu/mma", "gpu/warp")
 
     @property
-    def large_source(self):
-        """The file that makes large products."""
-        return "gpu/wgmma" if self.has_wgmma else "gpu/tensor"
+    def large_sources(self):
+        """The files that make large products."""
+        return ("gpu/wgmma", "gpu/pack") if self.has_wgmma else ("gpu/tensor",)
 
     @property
     def builds(self):
         """Its programs: that of large products, which most networks have none of, and that of all else."""
-        revise = functools.partial(ptx.with_marked_lines, groups=self.groups_of_a_unit) if self.has_wgmma else None
-        return {"all": Build(), "large": Build(("-DINLINE",), revise)}
+        if not self.has_tensor_cores or self.is_whole_network:
+            return {"all": Build()}
+        if not self.has_wgmma:
+            return {"all": Build(), "large": Build(("-DINLINE",))}
+        revise = functools.partial(ptx.with_marked_lines, groups=self.groups_of_a_unit)
+        revision = f"-DREVISION={ptx.REVISION}{self.groups_of_a_unit}"
+        return {"all": Build(), "large": Build(("-DINLINE", revision), revise)}
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""
@@ -429,10 +440,15 @@ class GroupTile:
             return {"tiles": -(-self._packed_columns(inputs, outputs) // PACKED_BY_A_GROUP)}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
 
-    def packed_size(self, inputs, outputs, is_left):
-        """Return the scalars of a packed operand, right or left, of so many steps of the sums; see ``gpu/wgmma.cl``."""
-        words = PACKED_WORDS * (2 if self.precision == "highest" and not is_left else 1)
-        return self._packed_columns(inputs, outputs) * words
+    def packed_size(self, operand, inputs, outputs):
+        """Return the scalars of a packed operand of so many steps of the sums and columns; see ``gpu/pack.cl``."""
+        planes = 2 if self.precision == "highest" and operand != "left_by_columns" else 1
+        return self._packed_columns(inputs, outputs) * PACKED_WORDS * planes
+
+    def packed_weights(self, weights):
+        """Return the scalars that packed weights of a network take beside the rows of a large batch."""
+        large = [w for w in weights if self.has_wgmma and self.is_large(LARGEST_BATCH, w.inputs, w.columns)]
+        return sum(self.packed_size("right_by_rows", w.inputs, w.columns) for w in large)
 
     def _packed_columns(self, inputs, outputs):
         """Return the columns of all chunks of a packed operand."""
@@ -458,8 +474,10 @@ class GroupTile:
 
     def is_large(self, batch_size, inputs, outputs):
         """Say whether a product is worth a launch of its own."""
+        # With fewer rows than a tile has, packing the weights would take longer than the product.
+        enough = batch_size >= self.tensor_rows or not self.has_wgmma
         wide = self._is_wide(inputs, outputs) and min(inputs, outputs) >= self.tensor_columns // 2
-        return wide and 2 * batch_size * inputs * outputs >= self.large_product
+        return enough and wide and 2 * batch_size * inputs * outputs >= self.large_product
 
     def _squares(self, rows, columns, large, units):
         """Return the largest size that gives nearly every one of these units a tile, and the tiles."""

@@ -35,7 +35,8 @@ def most_rows(device, program, plan, n_features):
     budget.require_buffer(row_bytes * SMALL_BATCH, f"Predicting {SMALL_BATCH} rows", "Use a smaller network.")
     staging = device.staging
     n_bytes, passes = (SLICE_BYTES, 1) if staging is None else (SLICE_BYTES_STAGED, staging.n_threads)
-    rows = min(max(n_bytes, 256 * row_bytes), budget.largest // (2 * passes)) // row_bytes
+    packed = program.tile.packed_weights(plan.weights) * itemsize
+    rows = min(max(n_bytes, 256 * row_bytes), budget.largest // (2 * passes) - packed) // row_bytes
     return 2 ** (max(int(rows), SMALL_BATCH).bit_length() - 1)
 
 

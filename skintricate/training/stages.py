@@ -4,12 +4,9 @@ import itertools
 import math
 
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT, PRODUCTS, ROW_STAGES, STAGE_KINDS
+from skintricate.kernels.stage import ABSENT, OPERANDS, PRODUCTS, ROW_STAGES, STAGE_KINDS
 from skintricate.training.network import matrices, walk
 from skintricate.training.plan import Launch, Plan, Weights
-
-# What a stage that packs an operand says of the left one of a gradient of weights; see gpu/wgmma.cl.
-LEFT_OPERAND = 2
 
 
 class StageWriter:
@@ -144,7 +141,10 @@ class StageWriter:
         return self._tile.parts_of_window(self.plan.batch_size, tiles, parts)
 
     def rows_before(self, part, parts):
-        """Return the rows of a batch before one of its equal parts, cut as ``resident.cl`` cuts blocks into queues."""
+        """Return the rows of a batch before one of its equal parts.
+
+        A CPU's are those of a queue of blocks, see ``resident.cl``; a GPU's begin with a chunk, see ``wgmma.cl``.
+        """
         unit = max(self.plan.block_rows, self._tile.part_unit)
         return min(-(-self.plan.batch_size // (unit * parts)) * part * unit, self.plan.batch_size)
 
@@ -152,25 +152,24 @@ class StageWriter:
         """Give the packed operands of a large product their places; those of a gradient of weights are packed next."""
         right = {"inputs": stage["inputs"], "outputs": stage["outputs"]}
         if kernel == "dense_backward_weights":
-            right |= {"inputs": self.plan.batch_size, "source": stage["gradient"]}
-            left = {"inputs": self.plan.batch_size, "outputs": stage["inputs"] + stage["bias"], "code": LEFT_OPERAND}
+            left = {"inputs": self.plan.batch_size, "outputs": stage["inputs"] + stage["bias"]}
             left |= {"channels": stage["inputs"], "bias": stage["bias"], "source": stage["source"]}
-            stage["packed_left"] = self._packed_at(left, to_pack)
-            stage["packed"] = self._packed_at(right, to_pack)
+            stage["packed_left"] = self._packed_at("left_by_columns", left, to_pack)
+            right |= {"inputs": self.plan.batch_size, "source": stage["gradient"]}
+            stage["packed"] = self._packed_at("right_by_rows", right, to_pack)
         else:
-            right |= {"weights": stage["weights"], "code": kernel == "dense_backward_input"}
-            stage["packed"] = self._packed_at(right, self._weights_to_pack)
+            lies = "right_by_rows" if kernel == "dense_forward" else "right_by_columns"
+            stage["packed"] = self._packed_at(lies, {**right, "weights": stage["weights"]}, self._weights_to_pack)
 
-    def _packed_at(self, operand, to_pack):
-        """Return where an operand lies packed, once ``to_pack`` is done."""
-        key = tuple(operand.items())
+    def _packed_at(self, operand, matrix, to_pack):
+        """Return where a matrix lies packed as an operand, once ``to_pack`` is done."""
+        key = operand, *matrix.items()
         if key not in self._packed:
-            is_left = operand.get("code") == LEFT_OPERAND
-            self._packed[key] = self.reserve(self._tile.packed_size(operand["inputs"], operand["outputs"], is_left))
-        operand = {**operand, "target": self._packed[key]}
-        if operand not in to_pack:
-            to_pack.append(operand)
-        return operand["target"]
+            self._packed[key] = self.reserve(self._tile.packed_size(operand, matrix["inputs"], matrix["outputs"]))
+        stage = {**matrix, "code": OPERANDS.index(operand), "target": self._packed[key]}
+        if stage not in to_pack:
+            to_pack.append(stage)
+        return stage["target"]
 
     def _place_parameters(self, n_states):
         """Lay out the parameters and their optimizer states."""

@@ -46,7 +46,8 @@ class WeightUpdates:
     """Emits the stages that come after the backward pass, for all weights together.
 
     Where a batch is cut into ``parts``, each part's sum is stored, and the sums are added in their order: what a
-    core reads for its part is what it has just written. Otherwise the sum stays in registers until the update.
+    core reads for its part is what it has just written. Otherwise the sum stays in registers until the update, if the
+    tile's products end in one.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """Large products on a GPU's tensor cores, which no CPU has: against float64, at sizes that fill no tile."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ from contracts import random_weights
 from reference import Network
 
 from skintricate.backend import list_devices, open_device
-from skintricate.kernels.stage import STAGE_KINDS
+from skintricate.kernels.stage import OPERANDS, STAGE_KINDS
 from skintricate.kernels.tile import PASSES, GroupTile, tile_of
 from skintricate.layers import Dense, ReLU, TanH
 from skintricate.losses import MeanSquared
@@ -17,7 +18,7 @@ from skintricate.optimizers import Basic
 from skintricate.training import Lowering, NetworkState
 from skintricate.training.vocabulary import built_in
 
-# Rows of a batch and of the data, features; parts of the batch begin in the middle of a chunk.
+# Rows of a batch and of the data, features: no tile is full, nor is the last chunk.
 BATCH, N_SAMPLES, N_FEATURES = 2503, 3001, 333
 NETWORK = [Dense(301), TanH(), Dense(447), ReLU(), Dense(3)]
 # Largest error of a matrix, relative to it, each as its root mean square.
@@ -89,26 +90,71 @@ def test_the_same_bits_again(precision, gpu):
     assert all(np.array_equal(*pair) for pair in zip(*runs))
 
 
+def plan_of(tile, batch_size=BATCH, **options):
+    """Return the plan of the network on a GPU that this machine need not have."""
+    program = SimpleNamespace(tile=tile, itemsize=4, vocabulary=built_in())
+    return Lowering(NETWORK, N_FEATURES, batch_size, program, **options).run()
+
+
+def of_kind(plan, kind):
+    """Return the stages of a kind."""
+    return plan.stages[plan.stages["kind"] == STAGE_KINDS.index(kind)]
+
+
+TRAINING = {"loss": MeanSquared(), "optimizer": Basic()}
+
+
 @pytest.mark.parametrize("precision", PASSES)
 def test_operands_are_packed_once(precision):
     """Weights at the beginning of a step, in both directions where both are needed; a gradient before its product."""
     tile = GroupTile(132, precision, has_tensor_cores=True, has_wgmma=True)
-    program = SimpleNamespace(tile=tile, itemsize=4, vocabulary=built_in())
-    plan = Lowering(NETWORK, N_FEATURES, BATCH, program, loss=MeanSquared(), optimizer=Basic()).run()
+    plan = plan_of(tile, **TRAINING)
     kernels = [launch.kernel for launch in plan.launches]
     assert [kernels.count("pack_operands"), kernels[0]] == [2, "pack_operands"]
     between = kernels[kernels.index("tensor_input") : kernels.index("tensor_weights")]
     assert "pack_operands" in between
-    stages = {kind: plan.stages[plan.stages["kind"] == STAGE_KINDS.index(kind)] for kind in STAGE_KINDS}
-    packs, sizes = stages["pack_operands"], {}
+    packs, sizes = of_kind(plan, "pack_operands"), {}
     for pack in packs:
-        sizes[int(pack["target"])] = tile.packed_size(int(pack["inputs"]), int(pack["outputs"]), pack["code"] == 2)
+        size = tile.packed_size(OPERANDS[pack["code"]], int(pack["inputs"]), int(pack["outputs"]))
+        sizes[int(pack["target"])] = size
     assert len(sizes) == len(packs) == 3 + 2 * 2
     for kind in ("dense_forward", "dense_backward_input", "dense_backward_weights"):
-        for stage in stages[kind]:
+        for stage in of_kind(plan, kind):
             assert (stage["packed"] in sizes) == (stage["size"] == tile.tensor_rows)
     begins = sorted(sizes)
     assert all(begin + sizes[begin] <= end for begin, end in zip(begins, [*begins[1:], plan.workspace_size]))
+
+
+def test_scores_and_predictions_pack_what_they_need():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    scored = SimpleNamespace(sum="squared_errors", factors=(1.0,), n_rows=100)
+    trained, forward = plan_of(tile, scored=scored, **TRAINING), plan_of(tile)
+    for launches in (trained.validation_launches, forward.launches):
+        assert [launch.kernel for launch in launches].index("pack_operands") == 0
+    packs = of_kind(forward, "pack_operands")
+    assert [OPERANDS[code] for code in packs["code"]] == ["right_by_rows"] * 2
+    packed = forward.workspace_size - plan_of(GroupTile(132, has_tensor_cores=True)).workspace_size
+    assert packed == tile.packed_weights(forward.weights)
+
+
+def test_few_rows_are_packed_for_nothing():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    assert [tile.is_large(rows, 8192, 8192) for rows in (16, 127, 128)] == [False, False, True]
+
+
+def test_parts_begin_with_chunks_and_a_single_one_is_stored():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    products = of_kind(plan_of(tile, **TRAINING), "dense_backward_weights")
+    large = products[products["size"] == tile.tensor_rows]
+    assert set(large["parts"]) == {4}
+    assert not (large["rows_begin"] % 32).any()
+    assert (large["rows_begin"] < large["rows_end"]).all()
+    assert large["rows_end"].max() == BATCH
+    plan = plan_of(replace(tile, units=21), **TRAINING)  # as many as tiles
+    one = of_kind(plan, "dense_backward_weights")
+    assert set(one["parts"][one["size"] == tile.tensor_rows]) == {1}
+    assert not one["parts"][one["size"] != tile.tensor_rows].any()
+    assert set(of_kind(plan, "dense_add_parts")["parts"]) == {1}
 
 
 @pytest.mark.parametrize(

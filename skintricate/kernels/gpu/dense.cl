@@ -91,13 +91,17 @@ static inline void apply_gradient(local const Step *step, local const Stage *sta
     }
 }
 
-/* Vector (i, o) of a sum of gradients, or of a part's, which is stored to be added up. */
+/* Vector (i, o) of a sum of gradients that is stored, to be added up. */
+static inline void store_gradient(local const Step *step, local const Stage *stage, int i, int o, real gradient) {
+    const int width = padded(stage->outputs);
+    if (i < stage->inputs + stage->bias && o < width) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
+}
+
+/* The same, or the whole sum, which ends in the update. */
 static inline void finish_weights(local const Step *step, local const Stage *stage, int i, int o, real gradient,
                                   Squares *squares) {
-    const int width = padded(stage->outputs);
-    if (i >= stage->inputs + stage->bias || o >= width) return;
-    if (stage->parts) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
-    else apply_gradient(step, stage, i, o, gradient, squares);
+    if (stage->parts) store_gradient(step, stage, i, o, gradient);
+    else if (i < stage->inputs + stage->bias && o < padded(stage->outputs)) apply_gradient(step, stage, i, o, gradient, squares);
 }
 
 /* The sums of a tile's squares. */

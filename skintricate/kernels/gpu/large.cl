@@ -49,9 +49,3 @@
         SYNC_LOCAL;                                                                               \
     }
 #define ITEM_STEP (TENSOR_ITEMS / (TENSOR_COLUMNS / 4))
-
-/* Vector (i, o) of a part's sum of gradients, to be added up. */
-static inline void store_gradient(local const Step *step, local const Stage *stage, int i, int o, real sum) {
-    const int width = padded(stage->outputs);
-    if (i < stage->inputs + stage->bias && o < width) store(sum, step->workspace + stage->target + (size_t)i * width + o);
-}

@@ -2,21 +2,21 @@
  * manual names the lanes: `group` 0..7, `member` 0..3.
  *
  * PASSES 3: each operand is the sum of two tf32 numbers, and their three larger products are summed (Ootomo and Yokota
- * 2022). The tensor cores cut off where they add, so no more than 8 products are added there before a sum is taken
- * on in float32: the error is that of float32 ("highest").
+ * 2022). The tensor cores cut off where they add, so a sum of few products is made there before it is taken on in
+ * float32, 8 here and 16 in wgmma.cl: the error is that of float32 ("highest").
  * Otherwise operands are rounded to tf32, 10 bits of the fraction, and products summed in float32 ("high").
  */
-/* The bits of the tf32 number nearest to x, beyond which the tensor cores read nothing: 13 more are there. PTX's
- * cvt.rna.tf32 runs at an eighth of the rate. */
-#define TF32(bits) ((bits) + 0x1000u)
+/* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting), NaN beyond 4e34. PTX's cvt.rna.tf32 runs at an
+ * eighth of the rate. */
+static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
 #define MMA_TF32(c, a, b)                                                                         \
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
         : "+f"((c).s0), "+f"((c).s1), "+f"((c).s2), "+f"((c).s3)                                  \
         : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
 #if PASSES == 3
 #define SPLIT(bits, large, rest) {                                                                \
-    large = TF32(bits) & 0xffffe000u;                                                             \
-    rest = as_uint(as_float(bits) - as_float(large));                                             \
+    large = as_uint(tf32(as_float(bits)));                                                        \
+    rest = as_uint(as_float(bits) - as_float(large)); /* the tensor core leaves off what is beyond tf32 */ \
 }
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) {                                              \
     float4 sum = 0;                                                                               \
@@ -26,7 +26,7 @@
     c += sum;                                                                                     \
 }
 #else
-#define SPLIT(bits, large, rest) large = TF32(bits);
+#define SPLIT(bits, large, rest) large = as_uint(tf32(as_float(bits)));
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) MMA_TF32(c, a, b);
 #endif
 /* Two bfloat16 numbers in one word, `low` in the lower half. */

@@ -1,7 +1,7 @@
 /* Large products on Hopper's tensor cores (PTX's wgmma): a tile of 128 x 128 by two warpgroups of four warps, each of
  * which multiplies 64 rows with all columns and has its sums in registers.
  *
- * The right operand has been packed by pack_operands: a panel of 128 columns in chunks of CHUNK steps of k, each an entry
+ * The right operand has been packed, see pack.cl: a panel of 128 columns in chunks of CHUNK steps of k, each an entry
  * of 8 kB that lies as the tensor cores read it, so that one bulk copy brings it; a second entry has the rests of the
  * numbers where PASSES is 3, see mma.cl. Of the left operand a lane copies what its own fragments need to a place of its
  * own in local memory, so nobody waits for anybody: from where it lies, or in a gradient of weights, where it lies by
@@ -96,7 +96,7 @@ static inline void copy_entry(local float *to, const global float *from, local u
 }
 /* A warp has read the entry in a slot; the last of them to say so lets the entry that follows there come. The counter of
  * the slot is at 0 again then. */
-static inline void release_slot(local float *ring, local ulong *arrivals, local const int *readers, int slot,
+static inline void release_slot(local float *ring, local ulong *arrivals, local int *readers, int slot,
                                 const global float *next, bool more) {
     uint earlier;
     if (ITEM % 32) return;
@@ -120,8 +120,8 @@ static inline void as_fragments(const float *x, uint (*a)[4], uint (*rest)[4]) {
         }
 }
 
-/* What a product begins with; panel_ is where the packed columns j0 .. begin, of so many chunks, of which the sum takes
- * `count_` from `first_`. */
+/* What a product begins with; then where its packed columns j0 .. are, of so many chunks, of which the sum takes `count_`
+ * from `first_`, and the first of them are asked for. */
 #define BEGIN_PRODUCT                                                                             \
     BEGIN_LARGE                                                                                   \
     local float scratch[TENSOR_SCRATCH] __attribute__((aligned(1024)));                           \
@@ -280,68 +280,10 @@ LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     const int r0 = tile / column_tiles * TENSOR_ROWS, j0 = tile % column_tiles * TENSOR_COLUMNS;
     const int end = SMALLER(stage->rows_end, step->rows), first_chunk = stage->rows_begin / CHUNK;
     const int all_chunks = (runs->batch_size + CHUNK - 1) / CHUNK;
-    BEGIN_RING(all_chunks, first_chunk, LARGER((end + CHUNK - 1) / CHUNK - first_chunk, 0))
+    BEGIN_RING(all_chunks, first_chunk, stage->rows_begin < end ? (end + CHUNK - 1) / CHUNK - first_chunk : 0)
     local float *const place = left_slots + 4 * ITEM;
     const global float *left = step->workspace + stage->packed_left
                                + ((size_t)(r0 / TENSOR_ROWS) * all_chunks + first_chunk) * ENTRY + ITEM / 32 * 256 + ITEM % 32 * 4;
     SUM_CHUNKS_BY_WGMMA(COPY_PACKED, READ_PACKED)
     FOR_LARGE_SUMS((void)y[u], store_gradient(step, stage, r, j, sum))
-}
-
-/* Pack an operand of `inputs` steps of k by `outputs` columns, or rows: a work-item packs one vector of four registers.
- *
- * code 0   right operand: a tensor at `source`, or else weights, that lies by rows
- * code 1   the same by columns
- * code 2   left operand of a gradient of weights: columns of X, or of the tensor at `source`, with ones for the bias
- *
- * Steps of k are rows of the batch in a tensor and in X; those beyond the step's are zeros. An entry has 512 vectors: the
- * four of a column after each other; of a left operand, a warp's of its lanes' upper row, then those of the lower one.
- */
-#if PASSES == 0
-#define PACK_REGISTER(y, rest, NUMBER, k) y = bfloat16_pair(NUMBER(k), NUMBER((k) + 1));
-#define LEFT_STEP(lane, q) ((q) / 2 * 16 + (lane) % 4 * 4 + (q) % 2 * 2)
-#define RIGHT_STEP(v, q) ((v) / 2 * 16 + 4 * (q) + (v) % 2 * 2)
-#else
-#define PACK_REGISTER(y, rest, NUMBER, k) SPLIT(as_uint(NUMBER(k)), y, rest)
-#define LEFT_STEP(lane, q) ((lane) % 4 * 4 + (q))
-#define RIGHT_STEP(v, q) (4 * (q) + (v))
-#endif
-#define INPUT_NUMBER(k) ((k) < end ? input_row(step, stage, k, columns)[column] : (k) < step->rows ? one : 0)
-#define MATRIX_NUMBER(k) ((k) < end ? matrix[(k) * stride] : 0)
-LARGE_KERNEL pack_operands(STEP_ARGUMENTS, int first_stage, int end_stage) {
-    BEGIN_LARGE
-    const int inputs = stage->inputs, width = padded(stage->outputs);
-    const bool is_left = stage->code == 2;
-    const int chunks = (inputs + CHUNK - 1) / CHUNK, vector = tile * TENSOR_ITEMS + ITEM;
-    const int entry = vector / 512, in_entry = vector % 512, first = entry % chunks * CHUNK, c0 = entry / chunks * TENSOR_COLUMNS;
-    if (c0 >= stage->outputs) return;
-    global uint4 *target = (global uint4 *)(step->workspace + stage->target) + (size_t)entry * ((is_left ? 1 : PLANES) * 512);
-    uint y[4], rest[4];
-    if (is_left) {
-        const int lane = in_entry % 32, column = c0 + in_entry / 64 * 16 + in_entry / 32 % 2 * 8 + lane / 4;
-        const int columns = stage->channels, end = column < columns ? SMALLER(step->rows, inputs) : 0;
-        const float one = column == columns && stage->bias;
-#pragma unroll
-        for (int q = 0; q < 4; q++)
-#if PASSES == 3
-            y[q] = as_uint(INPUT_NUMBER(first + LEFT_STEP(lane, q)));
-#else
-            PACK_REGISTER(y[q], rest[q], INPUT_NUMBER, first + LEFT_STEP(lane, q))
-#endif
-        target[in_entry] = (uint4)(y[0], y[1], y[2], y[3]);
-    } else {
-        const int in_panel = in_entry / 4, v = in_entry % 4, column = c0 + in_panel;
-        const bool is_tensor = stage->source >= 0;
-        const int end = column < stage->outputs ? (is_tensor ? SMALLER(step->rows, inputs) : inputs) : 0;
-        const size_t stride = stage->code ? 1 : width;
-        const global float *matrix = (is_tensor ? step->workspace + stage->source : step->parameters + stage->weights)
-                                     + (size_t)column * (stage->code ? padded(inputs) : 1);
-#pragma unroll
-        for (int q = 0; q < 4; q++) PACK_REGISTER(y[q], rest[q], MATRIX_NUMBER, first + RIGHT_STEP(v, q))
-        target += in_panel * 4 + (v ^ in_panel / 2 % 4);
-        *target = (uint4)(y[0], y[1], y[2], y[3]);
-#if PASSES == 3
-        target[512] = (uint4)(rest[0], rest[1], rest[2], rest[3]);
-#endif
-    }
 }

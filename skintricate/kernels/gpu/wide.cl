@@ -59,7 +59,7 @@ static inline void few_weights(local const Step *step, local const Stage *stage,
             sum = MULTIPLY_ADD((real)x, load(dz + (size_t)n * width), sum);
         }
     finish_weights(step, stage, i, o, sum, &squares);
-    store_squares(step, stage, tile, squares, ITEMS, scratch);
+    if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 
 /* A tile of a stage of weights that multiplies nothing. */
