@@ -179,6 +179,8 @@ COPIED, LINE = 1024, 64
 OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns")
 # Tiles of a convolution's weights whose gradients a core sums together.
 TILES_TOGETHER = 4
+# Parts of a batch whose weight gradients are summed apart, at most.
+MOST_PARTS = 8
 # Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.
 WEIGHTS_OF_A_TILE, MOST_STAGES, MOST_PHASES = 1024, 40, 110
 
