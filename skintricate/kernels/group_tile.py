@@ -1,6 +1,7 @@
 """The tile of a GPU: what the work-items of a group, which share local memory, make of a stage."""
 
 import functools
+import math
 from dataclasses import dataclass, replace
 
 from skintricate.backend import ptx
@@ -30,8 +31,6 @@ LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_opera
 SUMS_OF_A_PART = 0.05
 # Words of a column of a packed chunk, and columns that a group packs; see gpu/pack.cl.
 PACKED_WORDS, PACKED_BY_A_GROUP = 16, 64
-# A batch in which whatever may be large is.
-LARGEST_BATCH = 2**31
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ class GroupTile:
 
     def packed_weights(self, weights):
         """Return the scalars that packed weights of a network take beside the rows of a large batch."""
-        large = [w for w in weights if self.has_wgmma and self.is_large(LARGEST_BATCH, w.inputs, w.columns)]
+        large = [w for w in weights if self.has_wgmma and self.is_large(math.inf, w.inputs, w.columns)]
         return sum(self.packed_size("right_by_rows", w.inputs, w.columns) for w in large)
 
     def _packed_columns(self, inputs, outputs):

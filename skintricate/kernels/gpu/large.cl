@@ -25,6 +25,15 @@
     SYNC_LOCAL;                                                                                   \
     local const Stage *stage = row;                                                               \
     local const Step *step = steps;
+/* Where the tile lies: of rows of the batch, row tiles run fastest; of weights, columns do: tiles that follow each other
+ * make rows of weights that do. */
+#define TILE_OF_ROWS                                                                              \
+    const int row_tiles = (runs->batch_size + TENSOR_ROWS - 1) / TENSOR_ROWS;                     \
+    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;        \
+    if (r0 >= step->rows) return;
+#define TILE_OF_WEIGHTS                                                                           \
+    const int column_tiles = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;              \
+    const int r0 = tile / column_tiles * TENSOR_ROWS, j0 = tile % column_tiles * TENSOR_COLUMNS;
 
 /* Run STATEMENT for each vector `sum` of the tile at (r0, j0), at row r and column j of the result, AT_ONCE of them after
  * what each needs, OPERAND into y, has been asked for. A work-item has one column. store_half puts 64 rows of the sums

@@ -169,9 +169,7 @@ LARGE_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {             
     const int inputs = stage->inputs, width = padded(stage->outputs);                             \
     local float scratch[TENSOR_SCRATCH] __attribute__((aligned(16)));                             \
     Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];                 \
-    const int row_tiles = (runs->batch_size + TENSOR_ROWS - 1) / TENSOR_ROWS;                     \
-    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;        \
-    if (r0 >= step->rows) return;                                                                 \
+    TILE_OF_ROWS                                                                                  \
     const global float *weights = step->parameters + stage->weights;                              \
     _Pragma("unroll") for (int l = 0; l < TENSOR_LOADS(TENSOR_ROWS); l++) {                       \
         const int n = IN_ROW(l), k = IN_ROW_COLUMN(l);                                            \
@@ -211,9 +209,7 @@ LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     const int inputs = stage->inputs, width = padded(stage->outputs);
     local float scratch[TENSOR_SCRATCH] __attribute__((aligned(16)));
     Vectors left[TENSOR_LOADS(TENSOR_ROWS)], right[TENSOR_LOADS(TENSOR_COLUMNS)];
-    /* Columns run fastest: tiles that follow each other make rows of weights that do. */
-    const int column_tiles = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
-    const int r0 = tile / column_tiles * TENSOR_ROWS, j0 = tile % column_tiles * TENSOR_COLUMNS;
+    TILE_OF_WEIGHTS
     const int begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
     const bool is_x = stage->source < 0, looks_up = is_x && runs->ordered;
     const global float *x = is_x ? step->X + (looks_up ? 0 : (size_t)step->first * padded(inputs))

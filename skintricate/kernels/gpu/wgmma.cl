@@ -127,7 +127,6 @@ static inline void as_fragments(const float *x, uint (*a)[4], uint (*rest)[4]) {
     local float scratch[TENSOR_SCRATCH] __attribute__((aligned(1024)));                           \
     local ulong arrivals[RING];                                                                   \
     local int readers[RING];                                                                      \
-    const int inputs = stage->inputs, group = ITEM % 32 / 4, member = ITEM % 4;                   \
     local float *const left_slots = scratch + RING * ENTRY;
 #define BEGIN_RING(all_chunks, first_, count_)                                                    \
     const int chunks = (count_), entries = chunks * PLANES;                                       \
@@ -241,9 +240,8 @@ static inline void store_half(const float *c, int warpgroup, local float *scratc
 #define DEFINE_TENSOR_ROWS(NAME, OPERAND, FINISH)                                                 \
 LARGE_KERNEL NAME(STEP_ARGUMENTS, int first_stage, int end_stage) {                               \
     BEGIN_PRODUCT                                                                                 \
-    const int row_tiles = (runs->batch_size + TENSOR_ROWS - 1) / TENSOR_ROWS;                     \
-    const int r0 = tile % row_tiles * TENSOR_ROWS, j0 = tile / row_tiles * TENSOR_COLUMNS;        \
-    if (r0 >= step->rows) return;                                                                 \
+    TILE_OF_ROWS                                                                                  \
+    const int inputs = stage->inputs, group = ITEM % 32 / 4, member = ITEM % 4;                   \
     BEGIN_RING((inputs + CHUNK - 1) / CHUNK, 0, (inputs + CHUNK - 1) / CHUNK)                     \
     local float *const place = left_slots + 4 * ITEM;                                             \
     const global float *left[2];                                                                  \
@@ -275,9 +273,7 @@ DEFINE_TENSOR_ROWS(tensor_input, load_for_input(step, stage, r, j, y + u), finis
 #endif
 LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_PRODUCT
-    /* Columns run fastest: tiles that follow each other make rows of weights that do. */
-    const int column_tiles = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
-    const int r0 = tile / column_tiles * TENSOR_ROWS, j0 = tile % column_tiles * TENSOR_COLUMNS;
+    TILE_OF_WEIGHTS
     const int end = SMALLER(stage->rows_end, step->rows), first_chunk = stage->rows_begin / CHUNK;
     const int all_chunks = (runs->batch_size + CHUNK - 1) / CHUNK;
     BEGIN_RING(all_chunks, first_chunk, stage->rows_begin < end ? (end + CHUNK - 1) / CHUNK - first_chunk : 0)
