@@ -25,14 +25,7 @@ def build_program(device, source, options, revise=None):
         With the options and the compiler's log.
     """
     cl, handle = device.cl, device.handle
-    key = cache.program_key(
-        source,
-        " ".join(options),
-        handle.name,
-        handle.driver_version,
-        handle.platform.version,
-        str(handle.max_compute_units),
-    )
+    key = _key_of(device, source, options)
     binary = cache.read_binary(key)
     with warnings.catch_warnings():
         # Intel and NVIDIA write to the log on every build.
@@ -52,6 +45,20 @@ def build_program(device, source, options, revise=None):
             ) from error
     cache.write_binary(key, _binary_of(program, cl))
     return program
+
+
+def has_binary(device, source, options):
+    """Say whether a program's binary is on disk."""
+    return cache.has_binary(_key_of(device, source, options))
+
+
+def _key_of(device, source, options):
+    """Return the name of a program's binary."""
+    handle = device.handle
+    units = str(handle.max_compute_units)
+    return cache.program_key(
+        source, " ".join(options), handle.name, handle.driver_version, handle.platform.version, units
+    )
 
 
 def _binary_of(program, cl):

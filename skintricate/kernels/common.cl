@@ -49,6 +49,12 @@
 #else
 #define KERNEL kernel __attribute__((reqd_work_group_size(LOCAL_SIZE, 1, 1))) void
 #endif
+/* Where a step's Run lies. */
+#ifdef SPECIALIZED
+#define RUN private
+#else
+#define RUN TABLE
+#endif
 /* Compiled once and called. */
 #ifdef INLINE
 #define FUNCTION static inline __attribute__((always_inline))
@@ -144,16 +150,15 @@ typedef struct {
     int first_step;         /* steps trained before this run */
 } Run;
 
-/* The arguments of a step, Run and Stage in this address space. */
-#define STEP_ARGUMENTS_IN(SPACE)                                                                  \
+/* The buffers of a step, and all that kernels take for it. */
+#define BUFFER_ARGUMENTS                                                                          \
     global scalar *parameters, global scalar *workspace, global const scalar *X,                  \
     global const scalar *Y, global const scalar *sample_weight, global int *order,                \
     global const scalar *scalars, global const scalar *constants, global scalar *losses,          \
-    global scalar *history, global int *control, SPACE const Run *run, SPACE const Stage *stages
-#define STEP_ARGUMENTS STEP_ARGUMENTS_IN(global)
-
-#define STEP_NAMES                                                                                \
-    parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, control, run, stages
+    global scalar *history, global int *control
+#define BUFFERS parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, control
+#define STEP_ARGUMENTS BUFFER_ARGUMENTS, global const Run *run, global const Stage *stages
+#define STEP_NAMES BUFFERS, run, stages
 
 /* The arguments of one step, bundled. */
 typedef struct {
@@ -167,7 +172,7 @@ typedef struct {
     global const scalar *scalars;       /* the optimizer's, of this step */
     global const scalar *constants;
     global scalar *losses;              /* partial losses of this step */
-    TABLE const Run *run;
+    RUN const Run *run;
     int number;                         /* of this step since training began */
     int first;                          /* position of its first row */
     int rows;                           /* N: the rows of this step on this device */
@@ -175,7 +180,7 @@ typedef struct {
 } Step;
 
 /* The step of this number in its run and of that in its epoch. */
-static inline Step make_step(STEP_ARGUMENTS_IN(TABLE), int number, int epoch_step) {
+static inline Step make_step(BUFFER_ARGUMENTS, RUN const Run *run, int number, int epoch_step) {
     Step step;
     step.parameters = parameters;
     step.workspace = workspace;

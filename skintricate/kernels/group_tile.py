@@ -105,7 +105,7 @@ class GroupTile:
     @property
     def unused_sources(self):
         """Files of the family that its program does without: those of products that it never makes."""
-        return ("gpu/product", "gpu/narrow") if self.is_whole_network else ("gpu/mma", "gpu/warp")
+        return ("gpu/product", "gpu/narrow", "gpu/staged") if self.is_whole_network else ("gpu/mma", "gpu/warp")
 
     @property
     def large_sources(self):
@@ -114,14 +114,21 @@ class GroupTile:
 
     @property
     def builds(self):
-        """Its programs: that of large products, which most networks have none of, and that of all else."""
-        if not self.has_tensor_cores or self.is_whole_network:
-            return {"all": Build()}
+        """Its programs: of large products, which most networks have none of; of one plan; and of all else."""
+        # Where loops of known length unroll, groups would not share a unit without a limit.
+        registers = ("-cl-nv-maxrregcount=128",) if self.is_whole_network else ()
+        builds = {"all": Build(), "specialized": Build(("-DINLINE", "-DSPECIALIZED", *registers))}
+        if self.has_tensor_cores and not self.is_whole_network:
+            builds["large"] = self._build_of_large_products
+        return builds
+
+    @property
+    def _build_of_large_products(self):
+        """Return how large products are compiled."""
         if not self.has_wgmma:
-            return {"all": Build(), "large": Build(("-DINLINE",))}
+            return Build(("-DINLINE",))
         revise = functools.partial(ptx.with_marked_lines, groups=self.groups_of_a_unit)
-        revision = f"-DREVISION={ptx.REVISION}{self.groups_of_a_unit}"
-        return {"all": Build(), "large": Build(("-DINLINE", revision), revise)}
+        return Build(("-DINLINE", f"-DREVISION={ptx.REVISION}{self.groups_of_a_unit}"), revise)
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""

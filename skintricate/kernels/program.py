@@ -8,6 +8,7 @@ import functools
 from dataclasses import dataclass
 from importlib.resources import files
 
+from skintricate.kernels.specialized import Earnings, phases_of, tables_of
 from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL_STAGES, definitions
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
@@ -15,7 +16,7 @@ SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
 OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_SOURCES = ("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "resident")
+GPU_SOURCES = ("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "staged", "resident")
 SOURCES = {
     "cpu": (
         *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "optional", "cpu/window", "cpu/convolution"),
@@ -102,6 +103,8 @@ def source_names(tile, optional, build):
     """Return the names of the files of one of a tile's builds in their order, with these of the optional ones."""
     if build == "large":
         return (*LARGE_SOURCES, *tile.large_sources)
+    if build == "specialized":
+        return [name for name in source_names(tile, optional, "all") if name != "gpu/staged"]
     wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
     absent = (name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)
     unused = {*tile.unused_sources, *absent}
@@ -186,7 +189,8 @@ def read_source(name):
 class Program:
     """The kernels of a device, a float type and a vocabulary, in as many programs as the tile has builds.
 
-    Each is made when one of its kernels is first asked for.
+    Each is made when one of its kernels is first asked for. The build "specialized" is a program for each plan that has
+    earned it.
 
     Parameters
     ----------
@@ -204,34 +208,64 @@ class Program:
         self.itemsize = 4 if dtype == "float32" else 8
         self._device, self._options, self._optional = device, tile.options(dtype), optional
         self._programs, self._free = {}, {}
+        self._earnings = Earnings(self._is_kept) if "specialized" in tile.builds else None
 
-    def borrow(self, name):
+    def borrow(self, name, plan=None):
         """Return a kernel object whose arguments belong to the borrower until ``give_back``.
 
-        Making one costs a tenth of a millisecond, as much as a step of a small network.
+        With ``plan`` it is that of the plan's own program. Making one costs a tenth of a millisecond, as much as a step
+        of a small network.
         """
         try:
-            return self._free[name].pop()
+            return self._free[_kernel_key(name, plan)].pop()
         except (KeyError, IndexError):
-            return self._device.cl.Kernel(self.built(self.tile.build_of(name)), name)
+            build = self.tile.build_of(name) if plan is None else "specialized"
+            return self._device.cl.Kernel(self.built(build, plan), name)
 
     def give_back(self, kernels):
-        """Take kernels back, a sequence of ``(name, kernel)``."""
-        for name, kernel in kernels:
-            self._free.setdefault(name, []).append(kernel)
+        """Take kernels back, a sequence of ``(kernel, name, plan)``."""
+        for kernel, name, plan in kernels:
+            self._free.setdefault(_kernel_key(name, plan), []).append(kernel)
 
-    def built(self, name):
-        """Return the ``pyopencl.Program`` of one of the tile's builds."""
-        if name not in self._programs:
-            build, names = self.tile.builds[name], source_names(self.tile, self._optional, name)
-            source = "\n".join(
-                [
-                    _definitions(self._optional),
-                    read_source("common"),
-                    read_source("random"),
-                    self.vocabulary.source(),
-                    *(_text(source, self.tile, self._optional) for source in names),
-                ]
-            )
-            self._programs[name] = self._device.program(source, [*self._options, *build.options], build.revise)
-        return self._programs[name]
+    def trained(self, plan, seconds):
+        """Count seconds in which a plan has trained in the resident schedule."""
+        if self._earnings is not None:
+            self._earnings.trained(plan, seconds)
+
+    def specializes(self, plan):
+        """Say whether a plan has earned a program of its own."""
+        return self._earnings is not None and self._earnings.suffice(plan)
+
+    def built(self, name, plan=None):
+        """Return the ``pyopencl.Program`` of one of the tile's builds, that of a plan if it is "specialized"."""
+        key = _kernel_key(name, plan)
+        if key not in self._programs:
+            self._programs[key] = self._device.program(*self._parts(name, plan))
+        return self._programs[key]
+
+    def _is_kept(self, plan):
+        """Say whether the program of a plan is on disk."""
+        return self._device.has_binary(*self._parts("specialized", plan)[:2])
+
+    def _parts(self, name, plan):
+        """Return the source of a program, its options and what is done to its binary."""
+        build, names = self.tile.builds[name], source_names(self.tile, self._optional, name)
+        texts = {source: _text(source, self.tile, self._optional) for source in names}
+        if plan is not None:
+            texts["gpu/resident"] = phases_of(plan) + texts["gpu/resident"]
+        source = "\n".join(
+            [
+                _definitions(self._optional),
+                read_source("common"),
+                read_source("random"),
+                self.vocabulary.source(),
+                *([] if plan is None else [tables_of(plan)]),
+                *texts.values(),
+            ]
+        )
+        return source, [*self._options, *build.options], build.revise
+
+
+def _kernel_key(name, plan):
+    """Return by what kernels, and programs, are told apart."""
+    return name, plan and plan.key

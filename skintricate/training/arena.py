@@ -68,10 +68,13 @@ class Arena:
             self._stages,
         )
 
-    def launcher(self, name, groups, *numbers, buffers=(), first_group=0):
-        """Return a kernel of the program bound to these buffers, further ones, and its int arguments ``numbers``."""
-        kernel = self.program.borrow(name)
-        self._borrowed.append((name, kernel))
+    def launcher(self, name, groups, *numbers, buffers=(), first_group=0, plan=None):
+        """Return a kernel of the program bound to these buffers, further ones, and its int arguments ``numbers``.
+
+        With ``plan`` it is that of the plan's own program.
+        """
+        kernel = self.program.borrow(name, plan)
+        self._borrowed.append((kernel, name, plan))
         for index, argument in enumerate((*self._arguments, *buffers, *map(np.int32, numbers))):
             kernel.set_arg(index, argument)
         return Launcher(self.device, kernel, groups, first_group)

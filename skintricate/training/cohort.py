@@ -40,20 +40,20 @@ class Cohort:
             member.lay_out(self.pool, rows)
         self._table, self._costs = np.array([member.turn for member in members], TURN), {}
         self._rows = rows
-        self._kernel = None
+        # One program may have the plan that all share as constants.
+        plans = {member.plan.key: member.plan for member in members}
+        self._plan = plans.popitem()[1] if len(plans) == 1 else None
+        self._kernels = {}
 
     def begin(self):
         """Bring everything to the device."""
         self.pool.allocate(self._rows.buffer)
-        self._kernel = self._program.borrow("resident")
-        for index, name in enumerate(PLACES):
-            self._kernel.set_arg(index, self.pool.buffers[name])
 
     def end(self):
         """Give back what others may use."""
-        if self._kernel is not None:
-            self._program.give_back([("resident", self._kernel)])
-            self._kernel = None
+        kernels = [(kernel, "resident", self._plan if is_own else None) for is_own, kernel in self._kernels.items()]
+        self._program.give_back(kernels)
+        self._kernels.clear()
 
     def take_steps(self, interrupts):
         """Let all members take the steps they have left, longest first, in launches of about ``PATIENCE`` seconds."""
@@ -96,16 +96,28 @@ class Cohort:
         cost = sum(self._cost(member, groups) * min(steps, member.steps_left) for member in members)
         started = time.perf_counter()
         table, tickets = device.buffer_of(turns), device.buffer_of(counters(len(turns), groups))
+        kernel = self._kernel()
         for index, argument in enumerate((table, tickets, np.int32(len(turns)), np.int32(groups)), len(PLACES)):
-            self._kernel.set_arg(index, argument)
+            kernel.set_arg(index, argument)
         n_groups = len(turns) * groups if self._family == "gpu" else min(self._units, len(turns))
-        Launcher(device, self._kernel, n_groups)(device.queue, 0)
+        Launcher(device, kernel, n_groups)(device.queue, 0)
         control = self.pool.read("control")
         elapsed = time.perf_counter() - started
         for member in members:
             member.took(min(steps, member.steps_left), control, self.pool)
+        if self._plan is not None:
+            self._program.trained(self._plan, elapsed)
         if not any(member.has_stopped for member in members):  # else steps were left out
             self._correction = elapsed / (cost * groups / self._units)
+
+    def _kernel(self):
+        """Return the kernel of a launch: that of a program of its own where the plan that all share has earned it."""
+        is_own = self._plan is not None and self._program.specializes(self._plan)
+        if is_own not in self._kernels:
+            self._kernels[is_own] = kernel = self._program.borrow("resident", self._plan if is_own else None)
+            for index, name in enumerate(PLACES):
+                kernel.set_arg(index, self.pool.buffers[name])
+        return self._kernels[is_own]
 
     def _turns(self, members, steps):
         """Return the table of turns; those of a CPU are short, so that all work-groups end at about the same time."""

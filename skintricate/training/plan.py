@@ -1,5 +1,7 @@
 """What a network is lowered to: stages and launches as data, and where everything lies."""
 
+import functools
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -167,6 +169,12 @@ class Plan:
     validation_launches: list = field(default_factory=list)
     validation_steps: int = 0
     best: int = 0
+
+    @functools.cached_property
+    def key(self):
+        """What tells the stages, and the launches, of finished plans apart, as a few bytes."""
+        known = self.batch_size, self.block_rows, self.parameter_count, *self.launches, *self.validation_launches
+        return hashlib.sha256(self.stages.tobytes() + repr(known).encode()).digest()
 
     def constants_with(self, more, dtype):
         """Return the constants, and more behind them, as an array that is not empty."""

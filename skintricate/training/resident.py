@@ -5,6 +5,7 @@ Work-groups share the work (see ``resident.cl`` of cpu and gpu) and do the arith
 give the same bits.
 """
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -120,7 +121,9 @@ class Resident:
         # Kept: a kernel does not keep its arguments alive.
         self._counters = counters(1, groups)
         self._buffers = [device.buffer_of(array) for array in (phases.table, self._turn, self._counters)]
-        self._launch = arena.launcher("resident", groups, 1, groups, buffers=self._buffers)
+        self._bind = functools.partial(arena.launcher, "resident", groups, 1, groups, buffers=self._buffers)
+        self._program, self._plan = arena.program, plan
+        self._launches = {}
         self.interrupts = Interrupts()
         self.queued_steps = 0
 
@@ -135,9 +138,16 @@ class Resident:
             self._turn["first_epoch"], self._turn["first_step"], self._turn["steps"] = first_epoch, begin, count
             for buffer, array in zip(self._buffers[1:], (self._turn, self._counters)):
                 self._device.write(buffer, array)
-            self._launch(queue, 0)
+            self._launcher()(queue, 0)
             self.queued_steps += count
             begin += count
             if begin < total:
                 queue.finish()
                 self.seconds_per_epoch = (time.perf_counter() - started) / count * self._steps
+
+    def _launcher(self):
+        """Return the launcher: that of a program of its own where the plan has earned it."""
+        is_own = self._program.specializes(self._plan)
+        if is_own not in self._launches:
+            self._launches[is_own] = self._bind(plan=self._plan if is_own else None)
+        return self._launches[is_own]

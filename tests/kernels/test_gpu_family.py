@@ -3,6 +3,7 @@
 Intel's runtime runs them on a CPU, so that they are tested there too.
 """
 
+import functools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -26,11 +27,27 @@ from contracts import (
 from skintricate import Model, list_devices
 from skintricate.backend import Device, open_device
 from skintricate.exceptions import DeviceError
-from skintricate.kernels import GroupTile
-from skintricate.layers import ELU, GELU, Dense, Dropout, Identity, ReLU, Sigmoid, SiLU, SoftMax, Softplus, TanH
+from skintricate.kernels import GroupTile, Program, specialized
+from skintricate.layers import (
+    ELU,
+    GELU,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    SiLU,
+    SoftMax,
+    Softplus,
+    TanH,
+)
 from skintricate.losses import MeanSquared
 from skintricate.optimizers import Adam, Basic, Momentum
-from skintricate.training import Lowering, MinLossReached, planning, resident, split, streamed, vocabulary
+from skintricate.training import Lowering, MinLossReached, planning, resident, split, streamed, together, vocabulary
 from skintricate.training import plans as kept_plans
 
 RANDOM = np.random.default_rng(0)
@@ -94,6 +111,14 @@ CASES = {
         {**CROSS_ENTROPY, "n_iter_no_change": 2, "tol": 0.05, "max_iter": 30},
     ),
 }
+CONVOLVED = (
+    [Reshape((5, 8, 1)), Conv2D(6, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3), SoftMax()],
+    RANDOM.normal(size=(53, 40)),
+    CLASSES,
+    CROSS_ENTROPY,
+)
+# Those of which each tells something else of a program of one network.
+OWN = "classes", "weights", "layers of their own", "images", "clipped", "few rows", "rows one by one"
 SCHEDULES = {"staged": None, "one group": 1, "three groups": 3, "five groups": 5}
 
 
@@ -146,6 +171,19 @@ def plans(monkeypatch):
     return made
 
 
+@pytest.fixture
+def built(monkeypatch):
+    """Return the list of the programs' builds that kernels were taken from."""
+    names, built = [], Program.built
+
+    def spy(self, name, plan=None):
+        names.append(name)
+        return built(self, name, plan)
+
+    monkeypatch.setattr(Program, "built", spy)
+    return names
+
+
 def train(case, device, dtype="float64", **more):
     """Return a model and its history, trained as a case says."""
     layers, X, y, options = CASES[case] if isinstance(case, str) else case
@@ -159,6 +197,12 @@ def in_schedule(schedule, monkeypatch):
         monkeypatch.setattr(resident, "suits", lambda *_: False)
     else:
         monkeypatch.setattr(resident, "choose_groups", lambda *_: SCHEDULES[schedule])
+
+
+def programs_pay_after(seconds, monkeypatch):
+    """Let plans earn programs of their own when they have trained for so long."""
+    for name in ("BUILD_SECONDS", "LOAD_SECONDS"):
+        monkeypatch.setattr(specialized, name, seconds)
 
 
 def results_of(case, device, dtype="float64", schedule=None):
@@ -261,6 +305,47 @@ def test_the_schedule_is_the_one_asked_for(schedule, float64, gpu_tile, monkeypa
     monkeypatch.setattr(resident.Resident, "__init__", spy)
     train("classes", float64)
     assert launched == ([] if schedule == "staged" else ["gpu"])
+
+
+@pytest.mark.parametrize("case", [*OWN, pytest.param(CONVOLVED, id="convolved")])
+def test_a_program_of_its_own(case, float64, gpu_tile, built):
+    """The bits of the program of all plans, also where one takes over from the other."""
+    if not open_device(float64).has_fence:
+        pytest.skip("The work-groups of this device cannot wait for each other.")
+    gpu_tile(units=8)
+    results = []
+    for seconds in (1e9, 0.0, 1e-9):
+        with pytest.MonkeyPatch.context() as patch:
+            programs_pay_after(seconds, patch)
+            patch.setattr(resident, "CAUTION", 1e9)  # a step a launch
+            results.append(results_of(case, float64, "float32", "three groups"))
+        assert ("specialized" in built) == (seconds < 1)
+    for result in results[1:]:
+        assert_bitwise(result, results[0])
+
+
+def test_a_program_of_many_networks(float64, gpu_tile, built, monkeypatch):
+    """Networks that share a plan take their steps in its program; those that do not, in that of all plans."""
+    if not open_device(float64).has_fence:
+        pytest.skip("The work-groups of this device cannot wait for each other.")
+    gpu_tile(units=8)
+    monkeypatch.setattr(together, "are_worth_a_launch", lambda *_: True)
+
+    def fits(sizes, seconds):
+        programs_pay_after(seconds, monkeypatch)
+        cases = [([Dense(n), TanH(), Dense(3), SoftMax()], NARROW, CLASSES, CROSS_ENTROPY) for n in sizes]
+        calls = [
+            functools.partial(train, case, float64, optimizer=Adam(0.01 * (k + 1))) for k, case in enumerate(cases)
+        ]
+        return flat([model.state.weights for model, _ in together.run_together(calls)])
+
+    expected = fits((7, 7, 7), 1e9)
+    assert "specialized" not in built
+    assert_bitwise(fits((7, 7, 7), 0.0), expected)
+    assert "specialized" in built
+    built.clear()
+    fits((7, 7, 8), 0.0)
+    assert "specialized" not in built
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -8,9 +8,8 @@ import pytest
 from contracts import random_weights
 from reference import Network
 
-from skintricate.backend import list_devices, open_device
 from skintricate.kernels.stage import OPERANDS, STAGE_KINDS
-from skintricate.kernels.tile import PASSES, GroupTile, tile_of
+from skintricate.kernels.tile import PASSES, GroupTile
 from skintricate.layers import Dense, ReLU, TanH
 from skintricate.losses import MeanSquared
 from skintricate.model import Model
@@ -23,16 +22,6 @@ BATCH, N_SAMPLES, N_FEATURES = 2503, 3001, 333
 NETWORK = [Dense(301), TanH(), Dense(447), ReLU(), Dense(3)]
 # Largest error of a matrix, relative to it, each as its root mean square.
 TOLERANCE = {"highest": 3e-6, "high": 1e-2, "medium": 5e-2}
-
-
-@pytest.fixture(scope="module")
-def gpu():
-    """Return the wish of a GPU with tensor cores."""
-    if not any(info.runtime == "nvidia" for info in list_devices()):
-        pytest.skip("This machine has no GPU of NVIDIA.")
-    if not tile_of(open_device("gpu"), "float32").has_tensor_cores:
-        pytest.skip("This GPU has no tensor cores.")
-    return "gpu"
 
 
 def problem():

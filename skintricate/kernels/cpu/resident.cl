@@ -44,9 +44,8 @@ static inline void run_ticket(STEP_ARGUMENTS, const global Phase *phase, int tic
     const int tile = ticket * phase->chunk, tile_end = SMALLER(tile + phase->chunk, phase->tiles);
     const int batch = phase->validation;
     /* Made here, since the step's weight is known only after the phase that weighs the steps. */
-    const Step made = batch >= 0 ? make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants,
-                                             losses, history, control, run + 1, stages, batch, batch)
-                                 : make_step(STEP_NAMES, slot * run->steps + epoch_step, epoch_step);
+    const Step made = batch >= 0 ? make_step(BUFFERS, run + 1, batch, batch)
+                                 : make_step(BUFFERS, run, slot * run->steps + epoch_step, epoch_step);
     const Step *step = &made;
     switch (phase->kind) {
     case BLOCKS:

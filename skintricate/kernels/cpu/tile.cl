@@ -10,7 +10,7 @@
 /* The number of a step in its run travels as the launch's global offset, so that no argument changes. */
 #define BEGIN_STEP                                                                                \
     if (control[0]) return;                                                                       \
-    const Step step = make_step(STEP_NAMES, get_global_id(1), get_global_id(1) % run->steps)
+    const Step step = make_step(BUFFERS, run, get_global_id(1), get_global_id(1) % run->steps)
 
 /* A kernel of one stage, a tile a work-item. */
 #define TILE_KERNEL(NAME)                                                                         \

@@ -6,7 +6,7 @@
  */
 
 /* Vector (n, o) of the output, before the activation. */
-static inline void finish_forward(local const Step *step, local const Stage *stage, int n, int o, real x) {
+static inline void finish_forward(STEP step, STAGE stage, int n, int o, real x) {
     const int width = padded(stage->outputs);
     if (n >= step->rows * stage->pixels || o >= width) return;
     const size_t at = (size_t)n * width + o;
@@ -16,7 +16,7 @@ static inline void finish_forward(local const Step *step, local const Stage *sta
 }
 
 /* Vector (n, i) of the input's gradient, before the derivative. */
-static inline void finish_input(local const Step *step, local const Stage *stage, int n, int i, real x, const Activated *y) {
+static inline void finish_input(STEP step, STAGE stage, int n, int i, real x, const Activated *y) {
     const int width = padded(stage->outputs);
     if (n >= step->rows * stage->pixels || i >= width) return;
     x = through_derivative(stage->code, x, y->before, y->value, step->constants + stage->constants);
@@ -24,19 +24,19 @@ static inline void finish_input(local const Step *step, local const Stage *stage
 }
 
 /* The bias of columns o .. of the output; zero where there is none, and in other stages. */
-static inline real bias_of(local const Step *step, local const Stage *stage, int o) {
+static inline real bias_of(STEP step, STAGE stage, int o) {
     const int width = padded(stage->outputs);
     if (!stage->bias || o >= width) return 0;
     return load(step->parameters + stage->weights + (size_t)stage->inputs * width + o);
 }
 
 /* What finishing vector (n, column) of an input's gradient needs. */
-static inline void load_for_input(local const Step *step, local const Stage *stage, int n, int column, Activated *y) {
+static inline void load_for_input(STEP step, STAGE stage, int n, int column, Activated *y) {
     const int width = padded(stage->outputs);
     if (n < step->rows * stage->pixels && column < width) load_activated(step, stage, (size_t)n * width + column, y);
 }
 
-static inline void finish_rows(local const Step *step, local const Stage *stage, int n, int column, real x) {
+static inline void finish_rows(STEP step, STAGE stage, int n, int column, real x) {
     if (stage->kind == DENSE_FORWARD) {
         finish_forward(step, stage, n, column, x);
     } else {
@@ -48,7 +48,7 @@ static inline void finish_rows(local const Step *step, local const Stage *stage,
 
 /* Update vector (i, o) of the weights by its gradient, and their transpose if it is kept. Padded columns stay zero
  * whatever the optimizer does with a zero gradient. */
-static inline void update_weights(local const Step *step, local const Stage *stage, int i, int o, real gradient) {
+static inline void update_weights(STEP step, STAGE stage, int i, int o, real gradient) {
     global scalar *weights = step->parameters + stage->weights + (size_t)i * padded(stage->outputs) + o;
     real w = updated(stage->code, gradient, weights, step->run->parameter_count, step->scalars);
     w = without_padding(w, stage->outputs - o);
@@ -69,7 +69,7 @@ typedef struct {
 
 /* What follows the sum over the rows for vector (i, o): penalty, division by the step's weight, then the update, or
  * with `target` the gradient is stored for clipping. constants: [alpha]. */
-static inline void apply_gradient(local const Step *step, local const Stage *stage, int i, int o, real gradient,
+static inline void apply_gradient(STEP step, STAGE stage, int i, int o, real gradient,
                                   Squares *squares) {
     const size_t at = (size_t)i * padded(stage->outputs) + o;
     if (stage->losses >= 0 && i < stage->inputs) {
@@ -92,20 +92,20 @@ static inline void apply_gradient(local const Step *step, local const Stage *sta
 }
 
 /* Vector (i, o) of a sum of gradients that is stored, to be added up. */
-static inline void store_gradient(local const Step *step, local const Stage *stage, int i, int o, real gradient) {
+static inline void store_gradient(STEP step, STAGE stage, int i, int o, real gradient) {
     const int width = padded(stage->outputs);
     if (i < stage->inputs + stage->bias && o < width) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
 }
 
 /* The same, or the whole sum, which ends in the update. */
-static inline void finish_weights(local const Step *step, local const Stage *stage, int i, int o, real gradient,
+static inline void finish_weights(STEP step, STAGE stage, int i, int o, real gradient,
                                   Squares *squares) {
     if (stage->parts) store_gradient(step, stage, i, o, gradient);
     else if (i < stage->inputs + stage->bias && o < padded(stage->outputs)) apply_gradient(step, stage, i, o, gradient, squares);
 }
 
 /* The sums of a tile's squares. */
-static inline void store_squares(local const Step *step, local const Stage *stage, int tile, Squares squares, int items,
+static inline void store_squares(STEP step, STAGE stage, int tile, Squares squares, int items,
                                  local scalar *scratch) {
     if (stage->losses >= 0) {
         const scalar total = sum_over_group(squares.penalty, items, scratch);
@@ -122,12 +122,12 @@ static inline void store_squares(local const Step *step, local const Stage *stag
 
 /* A tile of weights in the stages below: WEIGHTS_OF_A_TILE of them, one after the other. */
 static inline int first_vector(int tile) { return tile * (WEIGHTS_OF_A_TILE / WIDTH); }
-static inline int end_vector(local const Stage *stage, int tile) {
+static inline int end_vector(STAGE stage, int tile) {
     return SMALLER(first_vector(tile + 1), (stage->inputs + stage->bias) * (padded(stage->outputs) / WIDTH));
 }
 
 /* Add up the sums of the parts of a batch, in their order. */
-static inline void add_parts(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+static inline void add_parts(STEP step, STAGE stage, int tile, local scalar *scratch) {
     const int vectors = padded(stage->outputs) / WIDTH;
     const global scalar *part = step->workspace + stage->source;
     Squares squares = {0, 0};
@@ -142,7 +142,7 @@ static inline void add_parts(local const Step *step, local const Stage *stage, i
 /* The factor that scales all gradients of a step to a norm of at most clip_norm. The squared norms of the gradients'
  * tiles lie at `source`; constants: [clip_norm]. A norm that is not finite spoils the weights, so that it shows as
  * divergence. */
-static inline void clip_gradients(local const Step *step, local const Stage *stage, local scalar *scratch) {
+static inline void clip_gradients(STEP step, STAGE stage, local scalar *scratch) {
     scalar squares = 0;
     for (int k = ITEM; k < stage->inputs; k += ITEMS) squares += step->workspace[stage->source + k];
     const scalar norm = sqrt(sum_over_group(squares, ITEMS, scratch)), limit = step->constants[stage->constants];
@@ -150,7 +150,7 @@ static inline void clip_gradients(local const Step *step, local const Stage *sta
 }
 
 /* Update a tile of weights from its stored gradient at `source`, times the clipping factor at `value`. */
-static inline void update_clipped(local const Step *step, local const Stage *stage, int tile) {
+static inline void update_clipped(STEP step, STAGE stage, int tile) {
     const int vectors = padded(stage->outputs) / WIDTH;
     const global scalar *gradient = step->workspace + stage->source;
     const scalar factor = step->workspace[stage->value];

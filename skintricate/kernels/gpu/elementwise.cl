@@ -13,7 +13,7 @@
         STATEMENT;                                                                                \
     }
 
-static inline void activation_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+static inline void activation_forward_rows(STEP step, STAGE stage, int n0, int count) {
     global scalar *workspace = step->workspace;
     FOR_VECTORS({
         const real x = load(input_row(step, stage, n, stage->outputs) + j * WIDTH);
@@ -24,7 +24,7 @@ static inline void activation_forward_rows(local const Step *step, local const S
 }
 
 /* target = gradient * f'(value, saved): through an activation to its input. */
-static inline void activation_backward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+static inline void activation_backward_rows(STEP step, STAGE stage, int n0, int count) {
     global scalar *workspace = step->workspace;
     FOR_VECTORS({
         Activated y;
@@ -36,19 +36,19 @@ static inline void activation_backward_rows(local const Step *step, local const 
 }
 
 /* The factors of the vector at a row and column. */
-static inline real dropout_factor(local const Step *step, local const Stage *stage, int n, int column) {
+static inline real dropout_factor(STEP step, STAGE stage, int n, int column) {
     return dropout_factors(step->constants[stage->constants], step->run->seed, stage->id,
                            (uint)(step->run->share_begin + n) * (uint)stage->outputs + column, step->number);
 }
 
-static inline void dropout_forward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+static inline void dropout_forward_rows(STEP step, STAGE stage, int n0, int count) {
     FOR_VECTORS({
         const real x = load(input_row(step, stage, n, stage->outputs) + j * WIDTH);
         store(x * dropout_factor(step, stage, n, j * WIDTH), step->workspace + stage->target + at);
     })
 }
 
-static inline void dropout_backward_rows(local const Step *step, local const Stage *stage, int n0, int count) {
+static inline void dropout_backward_rows(STEP step, STAGE stage, int n0, int count) {
     FOR_VECTORS({
         const real gradient = load(step->workspace + stage->gradient + at);
         store(gradient * dropout_factor(step, stage, n, j * WIDTH), step->workspace + stage->target + at);
@@ -61,7 +61,7 @@ static inline void dropout_backward_rows(local const Step *step, local const Sta
     const int lanes = 1 << log_lanes, lane = ITEM & (lanes - 1), r = ITEM >> log_lanes, end = r < count ? vectors : 0
 
 /* y_j = exp(x_j - max x) / sum_k exp(x_k - max x) */
-FUNCTION void softmax_forward_rows(local const Step *step, local const Stage *stage, int n0, int count,
+FUNCTION void softmax_forward_rows(STEP step, STAGE stage, int n0, int count,
                                    local scalar *scratch) {
     SHARE_ROWS;
     const global scalar *x = input_row(step, stage, n0 + SMALLER(r, count - 1), columns);
@@ -82,7 +82,7 @@ FUNCTION void softmax_forward_rows(local const Step *step, local const Stage *st
 }
 
 /* dx_j = y_j (dy_j - sum_k dy_k y_k) */
-FUNCTION void softmax_backward_rows(local const Step *step, local const Stage *stage, int n0, int count,
+FUNCTION void softmax_backward_rows(STEP step, STAGE stage, int n0, int count,
                                     local scalar *scratch) {
     SHARE_ROWS;
     global scalar *workspace = step->workspace + (size_t)(n0 + r) * vectors * WIDTH;

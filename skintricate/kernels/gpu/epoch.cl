@@ -3,7 +3,7 @@
 DEFINE_SHUFFLE(shuffle_index, uint)
 
 /* Place `position` of an epoch's order. */
-static inline void order_sample(local const Run *run, global int *order, uint position, uint epoch) {
+static inline void order_sample(TABLE const Run *run, global int *order, uint position, uint epoch) {
     const uint side = run->shuffle_side, samples = run->samples;
     const uint key = philox((uint2)(epoch, 0u), run->seed).x;
     if (position >= samples) return;
@@ -14,7 +14,7 @@ static inline void order_sample(local const Run *run, global int *order, uint po
 }
 
 /* The sum of the sample weights of step s of an epoch; column 0 of the losses. */
-static inline void weigh_step(local const Run *run, const global scalar *sample_weight, const global int *order,
+static inline void weigh_step(TABLE const Run *run, const global scalar *sample_weight, const global int *order,
                               global scalar *losses, int s, local scalar *scratch) {
     const int first = run->first_row + s * run->step_rows;
     const int end = run->first_row + SMALLER((s + 1) * run->step_rows, run->samples);
@@ -26,7 +26,7 @@ static inline void weigh_step(local const Run *run, const global scalar *sample_
 
 /* Reduce the partial losses of the epoch at `slot` to step losses and one epoch loss: neighbouring lanes share a step,
  * and several steps are reduced at once. */
-static inline void reduce_epoch(local const Run *run, const global scalar *constants, const global scalar *losses,
+static inline void reduce_epoch(TABLE const Run *run, const global scalar *constants, const global scalar *losses,
                                 global scalar *history, global int *control, int slot, int capacity,
                                 local scalar *scratch) {
     const int log_lanes = log_of(run->partials / 2, 32), lanes = 1 << log_lanes, steps_at_once = ITEMS >> log_lanes;
@@ -62,9 +62,9 @@ static inline void reduce_epoch(local const Run *run, const global scalar *const
 }
 
 /* Reduce the sums of all blocks to the epoch's score; runs[1] is the run of the validation rows. */
-static inline void reduce_score(local const Run *runs, const global scalar *losses, global scalar *history,
+static inline void reduce_score(TABLE const Run *runs, const global scalar *losses, global scalar *history,
                                 global int *control, int slot, int capacity, local scalar *scratch) {
-    local const Run *validation = runs + 1;
+    TABLE const Run *validation = runs + 1;
     scalar total = 0;
     for (int s = 0; s < validation->steps; s++) {
         const int rows = SMALLER(runs->batch_size, validation->samples - s * runs->batch_size);
@@ -77,26 +77,9 @@ static inline void reduce_score(local const Run *runs, const global scalar *loss
 }
 
 /* Copy COPIED of the weights aside if they are the best so far. */
-static inline void keep_best(local const Run *run, global scalar *parameters, const global int *control, int tile) {
+static inline void keep_best(TABLE const Run *run, global scalar *parameters, const global int *control, int tile) {
     if (!control[3]) return;
     const int end = SMALLER((tile + 1) * COPIED, run->parameter_count);
     for (int i = tile * COPIED + ITEM * WIDTH; i < end; i += ITEMS * WIDTH)
         store(load(parameters + i), parameters + run->best + i);
-}
-
-/* The launch's offset is the epoch. */
-KERNEL order_samples(STEP_ARGUMENTS) {
-    BEGIN_RUN;
-    order_sample(runs, order, get_global_id(0), get_global_id(1));
-}
-
-KERNEL weigh_steps(STEP_ARGUMENTS) {
-    BEGIN_RUN;
-    weigh_step(runs, sample_weight, order, losses, get_group_id(0), scratch);
-}
-
-/* The launch's offset is the epoch's slot in the history. */
-KERNEL finish_epoch(STEP_ARGUMENTS, int capacity) {
-    BEGIN_RUN;
-    reduce_epoch(runs, constants, losses, history, control, get_global_id(1), capacity, scratch);
 }

@@ -21,9 +21,14 @@
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
 #endif
 
-/* What functions take that a CPU and a GPU have in common. */
+/* What functions take that a CPU and a GPU have in common. In a program of one network its stages are constants. */
+#ifdef SPECIALIZED
+#define STEP const Step *
+#define STAGE constant Stage *
+#else
 #define STEP local const Step *
 #define STAGE local const Stage *
+#endif
 #define ROW_ARGUMENTS STEP step, STAGE stage, int block, int n0, int count, local scalar *scratch
 #define X_COLUMNS(columns) padded(columns)
 #define load_anywhere(p) JOIN(vload, WIDTH)(0, p)
@@ -53,36 +58,11 @@
 #define LANE(x, q) ((q) == 0 ? (x).s0 : (x).s1)
 #endif
 
-/* What a kernel begins with: its tables in local memory; and the step of a launch. */
+/* What a kernel begins with: its tables in local memory. */
 #define BEGIN_TABLES                                                                              \
     local Run runs[2];                                                                            \
     local scalar scratch[SCRATCH] __attribute__((aligned(16)));                                   \
     COPY_TABLE(run, runs, 2)
-#define BEGIN_RUN                                                                                 \
-    BEGIN_TABLES;                                                                                 \
-    if (control[0]) return;                                                                       \
-    SYNC /* what a kernel writes to `control` lies behind it */
-#define BEGIN_GROUP                                                                               \
-    local Stage row[1];                                                                           \
-    local Step steps[1];                                                                          \
-    BEGIN_RUN;                                                                                    \
-    if (ITEM == 0)                                                                                \
-        *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, \
-                           control, runs, row, get_global_id(1), get_global_id(1) % runs->steps)
-
-/* Run STATEMENT for each tile of independent stages that this group does; `stage` is the tile's. */
-#define FOR_TILE_OF_MANY(STATEMENT)                                                               \
-    for (int tile = get_group_id(0); first < end; first++) {                                      \
-        const int tiles = stages[first].tiles;                                                    \
-        if (tile >= 0 && tile < tiles) {                                                          \
-            local const Stage *stage = row;                                                       \
-            COPY_TABLE(stages + first, row, 1);                                                   \
-            SYNC_LOCAL;                                                                           \
-            STATEMENT;                                                                            \
-            SYNC_LOCAL;                                                                           \
-        }                                                                                         \
-        tile -= tiles;                                                                            \
-    }
 
 /* Copy `count` rows of a table to local memory. */
 #define COPY_TABLE(from, to, count) COPY_TABLE_BY(ITEMS, from, to, count)
@@ -102,10 +82,10 @@ static inline int log_of(int n, int most) {
 }
 
 /* The row of Y and sample_weight that is row n of the step, and that of X. */
-static inline size_t sample_row(local const Step *step, int n) {
+static inline size_t sample_row(STEP step, int n) {
     return step->run->ordered ? step->order[step->first + n] : step->first + n;
 }
-static inline size_t x_row(local const Step *step, int n) {
+static inline size_t x_row(STEP step, int n) {
     return step->run->ordered ? step->x_order[step->first + n] : step->first + n;
 }
 
@@ -127,7 +107,7 @@ static inline void end_copies(void) { asm volatile("cp.async.commit_group;" ::: 
 #endif
 
 /* Row n of a stage's input, of so many columns: of X or of a tensor. */
-static inline const global scalar *input_row(local const Step *step, local const Stage *stage, int n, int columns) {
+static inline const global scalar *input_row(STEP step, STAGE stage, int n, int columns) {
     return stage->source < 0 ? step->X + x_row(step, n) * padded(columns)
                              : step->workspace + stage->source + (size_t)n * padded(columns);
 }
@@ -169,7 +149,7 @@ typedef struct {
     real before, value;
 } Activated;
 
-static inline void load_activated(local const Step *step, local const Stage *stage, size_t at, Activated *a) {
+static inline void load_activated(STEP step, STAGE stage, size_t at, Activated *a) {
     a->value = load(step->workspace + stage->value + at);
     a->before = stage->saved >= 0 ? load(step->workspace + stage->saved + at) : a->value;
 }

@@ -20,11 +20,10 @@
     COPY_TABLE_BY(TENSOR_ITEMS, stages + first_stage, row, 1);                                    \
     SYNC_LOCAL;                                                                                   \
     if (ITEM == 0)                                                                                \
-        *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history, \
-                           control, runs, row, get_global_id(1), get_global_id(1) % runs->steps); \
+        *steps = make_step(BUFFERS, runs, get_global_id(1), get_global_id(1) % runs->steps);      \
     SYNC_LOCAL;                                                                                   \
-    local const Stage *stage = row;                                                               \
-    local const Step *step = steps;
+    STAGE stage = row;                                                                            \
+    STEP step = steps;
 /* Where the tile lies: of rows of the batch, row tiles run fastest; of weights, columns do: tiles that follow each other
  * make rows of weights that do. */
 #define TILE_OF_ROWS                                                                              \

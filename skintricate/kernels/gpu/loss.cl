@@ -7,7 +7,7 @@
  */
 
 /* The targets of WIDTH columns of one row, zero past the last; `code` is its class, where Y holds those. */
-static inline real load_target(local const Step *step, local const Stage *stage, size_t row, int code, int column) {
+static inline real load_target(STEP step, STAGE stage, size_t row, int code, int column) {
     if (step->run->class_codes) return LANES == code - column ? (real)1 : (real)0;
     scalar targets[WIDTH];
     for (int lane = 0; lane < WIDTH; lane++)
@@ -16,14 +16,14 @@ static inline real load_target(local const Step *step, local const Stage *stage,
 }
 
 /* The gradient before the activation that made the values at `at`. */
-static inline real through_activation(local const Step *step, local const Stage *stage, size_t at, real gradient) {
+static inline real through_activation(STEP step, STAGE stage, size_t at, real gradient) {
     Activated y;
     load_activated(step, stage, at, &y);
     return through_derivative(stage->activation, gradient, y.before, y.value, step->constants + stage->activation_constants);
 }
 
 /* Sums over the rows of a block, of each row's first lane; store them as one or as two partial losses. */
-static inline void store_losses(local const Step *step, local const Stage *stage, int first, int numbers, scalar loss,
+static inline void store_losses(STEP step, STAGE stage, int first, int numbers, scalar loss,
                                 scalar correct, int count, local scalar *scratch) {
     const int log_lanes = stage->log_lanes, r = ITEM >> log_lanes;
     if (r < count && (ITEM & ((1 << log_lanes) - 1)) == 0) {
@@ -46,7 +46,7 @@ static inline void store_losses(local const Step *step, local const Stage *stage
     const int code = r < count && step->run->class_codes ? (int)step->Y[row] : 0;                 \
     const scalar weight = r < count && step->run->weighted ? step->sample_weight[row] : (scalar)1
 
-FUNCTION void loss_elementwise_rows(local const Step *step, local const Stage *stage, int block, int n0, int count,
+FUNCTION void loss_elementwise_rows(STEP step, STAGE stage, int block, int n0, int count,
                                     local scalar *scratch) {
     BEGIN_ROWS;
     const global scalar *p = step->constants + stage->constants;
@@ -81,7 +81,7 @@ FUNCTION void loss_elementwise_rows(local const Step *step, local const Stage *s
 
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
  * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
-FUNCTION void loss_softmax_rows(local const Step *step, local const Stage *stage, int block, int n0, int count,
+FUNCTION void loss_softmax_rows(STEP step, STAGE stage, int block, int n0, int count,
                                 local scalar *scratch) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first;
@@ -128,7 +128,7 @@ FUNCTION void loss_softmax_rows(local const Step *step, local const Stage *stage
  * LABEL_HITS       rows where every output is on its label's side of one half
  * SQUARED_ERRORS   squared errors, each output's times its constant
  */
-FUNCTION void validation_score_rows(local const Step *step, local const Stage *stage, int block, int n0, int count,
+FUNCTION void validation_score_rows(STEP step, STAGE stage, int block, int n0, int count,
                                     local scalar *scratch) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first, *factors = step->constants + stage->constants;

@@ -8,7 +8,7 @@
 /* BLOCK rows of the stage's result, those past `count` being nobody's; AHEAD rows of b are asked for before the block
  * is there. */
 #define DEFINE_NARROW(NAME, BLOCK, AHEAD)                                                         \
-static inline void NAME(local const Step *step, local const Stage *stage, const global scalar *b, int n0, int count, \
+static inline void NAME(STEP step, STAGE stage, const global scalar *b, int n0, int count, \
                         local scalar *scratch) {                                                  \
     const int inputs = stage->inputs, width = padded(stage->outputs), chunk = CHUNK_SCALARS / BLOCK; \
     const int first_column = ITEM % (chunk / WIDTH) * WIDTH;                                      \
@@ -68,7 +68,7 @@ DEFINE_NARROW(narrow_2, 2, 8)
 DEFINE_NARROW(narrow_4, 4, 8)
 DEFINE_NARROW(narrow_8, 8, 4)
 
-FUNCTION void dense_rows(local const Step *step, local const Stage *stage, int n0, int count, local scalar *scratch) {
+FUNCTION void dense_rows(STEP step, STAGE stage, int n0, int count, local scalar *scratch) {
     const global scalar *b = step->parameters + stage->weights;
     if (count <= 2) narrow_2(step, stage, b, n0, count, scratch);
     else if (count <= 4) narrow_4(step, stage, b, n0, count, scratch);

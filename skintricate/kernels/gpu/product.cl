@@ -173,7 +173,7 @@ static inline void JOIN(add_slices_, SIZE)(real *c, bool by_rows, local scalar *
 /* Rows r0 .. of the left operand, a tensor or X by rows, times columns j0 .. of the right one, a matrix of the weights
  * whose rows are `width` wide. */
 #define DEFINE_SUM_OF_ROWS(NAME, WIDTH_OF_WEIGHTS, RIGHT)                                         \
-static inline void JOIN(NAME, SIZE)(local const Step *step, local const Stage *stage, int r0, int j0, local scalar *scratch) { \
+static inline void JOIN(NAME, SIZE)(STEP step, STAGE stage, int r0, int j0, local scalar *scratch) { \
     const int inputs = stage->inputs, width = padded(WIDTH_OF_WEIGHTS);                           \
     const global scalar *weights = step->parameters + stage->weights;                             \
     const global scalar *left = input_row(step, stage, SMALLER(r0 + VECTOR_ROW(CHUNK_DEPTH / WIDTH), step->rows - 1), inputs); \
@@ -217,7 +217,7 @@ DEFINE_SUM_OF_ROWS(sum_input_, stage->inputs, WEIGHTS_BY_ROWS)
     if (looks_up) left = input_row(step, stage, SMALLER((first) + VECTOR_ROW(SIZE / WIDTH), end - 1), inputs); \
     else left += CHUNK_DEPTH * padded(inputs);                                                    \
 }
-static inline void JOIN(sum_weights_, SIZE)(local const Step *step, local const Stage *stage, int r0, int j0,
+static inline void JOIN(sum_weights_, SIZE)(STEP step, STAGE stage, int r0, int j0,
                                             local scalar *scratch) {
     const int inputs = stage->inputs, width = padded(stage->outputs), end = SMALLER(stage->rows_end, step->rows);
     const int row = stage->rows_begin + VECTOR_ROW(SIZE / WIDTH);

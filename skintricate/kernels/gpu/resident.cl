@@ -48,27 +48,51 @@ static inline void grid_barrier(volatile global int *seats, int groups, int arri
     SYNC;
 }
 
-/* Tile `tile` of stages that follow each other. */
-static inline void run_tile_of_many(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
-    for (; tile >= stage->tiles; stage++) tile -= stage->tiles;
-    run_tile(step, stage, tile, scratch);
+/* A plan lies in tables, which each group copies to local memory; or in the code, see specialized.py. */
+#ifdef SPECIALIZED
+#define LOCAL_PLAN
+#define COPY_PLAN
+#define MAKE_STEP(number, epoch_step)
+#define RUN_STAGES(tile, number, epoch_step) run_stages(BUFFERS, runs, phase->first, tile, number, epoch_step, scratch)
+#else
+#define LOCAL_PLAN                                                                                \
+    local Stage table[MOST_STAGES];                                                               \
+    local Step steps[1]
+#define COPY_PLAN COPY_TABLE(stages, table, runs->stage_count)
+#define MAKE_STEP(number, epoch_step)                                                             \
+    if (ITEM == 0) *steps = make_step(BUFFERS, batch < 0 ? runs : runs + 1, number, epoch_step);  \
+    SYNC_LOCAL
+#define RUN_STAGES(tile, number, epoch_step) run_stages(steps, table, phase, tile, scratch)
+
+/* A tile of a phase's stages: a block of rows goes through all of them, other tiles are those of one after another. */
+static inline void run_stages(STEP step, STAGE table, local const Phase *phase, int tile, local scalar *scratch) {
+    STAGE stage = table + phase->first;
+    if (phase->kind == BLOCKS) {
+        for (; stage < table + phase->end; stage++) {
+            rows_of_stage(step, stage, tile, scratch);
+            SYNC;
+        }
+    } else {
+        for (; tile >= stage->tiles; stage++) tile -= stage->tiles;
+        run_tile(step, stage, tile, scratch);
+    }
 }
+#endif
 
 KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *turns, volatile global int *seats,
                 int turn_count, int groups_of_turn) {
     if (get_group_id(0) >= turn_count * groups_of_turn) return;
     local Turn turn[1];
-    local Stage table[MOST_STAGES];
     local Phase phase_table[MOST_PHASES];
     local int place[2];
-    local Step steps[1];
+    LOCAL_PLAN;
     COPY_TABLE(turns + get_group_id(0) / groups_of_turn, turn, 1);
     SYNC_LOCAL;
     GO_TO_TURN(turn);
     seats += get_group_id(0) / groups_of_turn * 3 * LINE;
     BEGIN_TABLES;
     SYNC_LOCAL;
-    COPY_TABLE(stages, table, runs->stage_count);
+    COPY_PLAN;
     COPY_TABLE(phases, phase_table, turn->phase_count);
     if (ITEM == 0) {
         /* One item decides for all: seated groups may have stopped, and say so, while this one begins. */
@@ -92,20 +116,12 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *t
             local const Phase *phase = phase_table + p;
             /* Made here, since the step's weight is known only after the phase that weighs the steps. */
             const int batch = phase->validation;
-            if (ITEM == 0)
-                *steps = make_step(parameters, workspace, X, Y, sample_weight, order, scalars, constants, losses, history,
-                                   control, batch < 0 ? runs : runs + 1, table,
-                                   batch < 0 ? slot * runs->steps + epoch_step : batch, batch < 0 ? epoch_step : batch);
-            SYNC_LOCAL;
+            const int step_of_epoch = batch < 0 ? epoch_step : batch, step = batch < 0 ? slot * runs->steps + epoch_step : batch;
+            MAKE_STEP(step, step_of_epoch);
             for (int tile = seat; tile < phase->tiles; tile += groups) {
                 switch (phase->kind) {
                 case BLOCKS:
-                    for (int stage = phase->first; stage < phase->end; stage++) {
-                        rows_of_stage(steps, table + stage, tile, scratch);
-                        SYNC;
-                    }
-                    break;
-                case TILES: run_tile_of_many(steps, table + phase->first, tile, scratch); break;
+                case TILES: RUN_STAGES(tile, step, step_of_epoch); break;
                 case ORDER: order_sample(runs, order, tile * ITEMS + ITEM, epoch); break;
                 case WEIGH: weigh_step(runs, sample_weight, order, losses, tile, scratch); break;
                 case SCORE: reduce_score(runs, losses, history, control, slot, capacity, scratch); break;

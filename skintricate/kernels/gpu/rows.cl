@@ -3,7 +3,7 @@
  * products are narrow enough for it.
  */
 
-FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, int block, local scalar *scratch) {
+FUNCTION void rows_of_stage(STEP step, STAGE stage, int block, local scalar *scratch) {
     const int n0 = block * step->run->block_rows, count = SMALLER(step->run->block_rows, step->rows - n0);
     if (count <= 0 && stage->losses < 0 && stage->sums < 0) return;
     switch (stage->kind) {
@@ -27,15 +27,5 @@ FUNCTION void rows_of_stage(local const Step *step, local const Stage *stage, in
 #ifdef OPTIONAL
     default: optional_rows(step, stage, block, n0, LARGER(count, 0), scratch);
 #endif
-    }
-}
-
-KERNEL rows(STEP_ARGUMENTS, int first, int end) {
-    BEGIN_GROUP;
-    for (; first < end; first++) {
-        COPY_TABLE(stages + first, row, 1);
-        SYNC_LOCAL;
-        rows_of_stage(steps, row, get_group_id(0), scratch);
-        SYNC;
     }
 }

@@ -32,7 +32,7 @@ static inline float2 load_pair(const global float *p, bool inside) {
     return inside ? *(const global float2 *)p : (float2)0;
 }
 
-static inline void warp_rows(local const Step *step, local const Stage *stage, int tile) {
+static inline void warp_rows(STEP step, STAGE stage, int tile) {
     LANE_OF_WARP;
     const int row_tiles = (step->run->batch_size + WARP_ROWS - 1) / WARP_ROWS, number = tile * WARPS + ITEM / 32;
     const int r0 = number % row_tiles * WARP_ROWS, j0 = number / row_tiles * WARP_COLUMNS;
@@ -79,7 +79,7 @@ static inline float2 input_pair(const global float *row, int i, int columns, boo
     return x;
 }
 
-static inline void warp_weights(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+static inline void warp_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
     LANE_OF_WARP;
     const int rows = stage->inputs + stage->bias, width = padded(stage->outputs);
     const int row_tiles = (rows + WARP_ROWS - 1) / WARP_ROWS, number = tile * WARPS + ITEM / 32;

@@ -2,7 +2,7 @@
 
 #ifndef WHOLE_NETWORK
 #define DEFINE_SUM(NAME)                                                                          \
-static inline void NAME(local const Step *step, local const Stage *stage, int row, int column, local scalar *scratch) { \
+static inline void NAME(STEP step, STAGE stage, int row, int column, local scalar *scratch) { \
     if (stage->size == 16) JOIN(NAME, _16)(step, stage, row, column, scratch);                    \
     else if (stage->size == 32) JOIN(NAME, _32)(step, stage, row, column, scratch);               \
     IF_64(else JOIN(NAME, _64)(step, stage, row, column, scratch);)                               \
@@ -26,7 +26,7 @@ DEFINE_SUM(sum_weights)
     }                                                                                             \
     SYNC_LOCAL
 
-static inline void wide_rows(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+static inline void wide_rows(STEP step, STAGE stage, int tile, local scalar *scratch) {
     const int row_tiles = (step->run->batch_size + stage->size - 1) / stage->size;
     const int r0 = tile % row_tiles * stage->size, j0 = tile / row_tiles * stage->size;
     if (r0 >= step->rows) return;
@@ -35,7 +35,7 @@ static inline void wide_rows(local const Step *step, local const Stage *stage, i
     FOR_SUMS(finish_rows(step, stage, r, j, sum + bias_of(step, stage, j)));
 }
 
-static inline void wide_weights(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+static inline void wide_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
     const int row_tiles = (stage->inputs + stage->bias + stage->size - 1) / stage->size;
     const int r0 = tile % row_tiles * stage->size, j0 = tile / row_tiles * stage->size;
     Squares squares = {0, 0};
@@ -46,7 +46,7 @@ static inline void wide_weights(local const Step *step, local const Stage *stage
 #endif
 
 /* The weights' gradient where rows are few: a work-item sums a vector of it, with all rows. */
-static inline void few_weights(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+static inline void few_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
     const int width = padded(stage->outputs), vectors = width / WIDTH, v = tile * ITEMS + ITEM;
     const int i = v / vectors, o = v % vectors * WIDTH, end = SMALLER(stage->rows_end, step->rows);
     const global scalar *dz = step->workspace + stage->gradient + o;
@@ -63,7 +63,7 @@ static inline void few_weights(local const Step *step, local const Stage *stage,
 }
 
 /* A tile of a stage of weights that multiplies nothing. */
-static inline void run_update(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+static inline void run_update(STEP step, STAGE stage, int tile, local scalar *scratch) {
     switch (stage->kind) {
     case DENSE_ADD_PARTS: add_parts(step, stage, tile, scratch); break;
     case CLIP_FACTOR: clip_gradients(step, stage, scratch); break;
@@ -84,7 +84,7 @@ static inline void run_update(local const Step *step, local const Stage *stage, 
 #endif
 
 /* A tile of a stage that is not a block of rows. */
-FUNCTION void run_tile(local const Step *step, local const Stage *stage, int tile, local scalar *scratch) {
+FUNCTION void run_tile(STEP step, STAGE stage, int tile, local scalar *scratch) {
     switch (stage->kind) {
     case DENSE_FORWARD:
     case DENSE_BACKWARD_INPUT: product_of_rows(step, stage, tile, scratch); break;
@@ -100,16 +100,4 @@ FUNCTION void run_tile(local const Step *step, local const Stage *stage, int til
 #endif
     default: run_update(step, stage, tile, scratch);
     }
-}
-
-/* Every stage that is not one of rows; its tiles are one work-group each. Those that multiply nothing have a kernel of
- * their own, which needs few registers. */
-KERNEL tiles(STEP_ARGUMENTS, int first, int end) {
-    BEGIN_GROUP;
-    FOR_TILE_OF_MANY(run_tile(steps, stage, tile, scratch));
-}
-
-KERNEL updates(STEP_ARGUMENTS, int first, int end) {
-    BEGIN_GROUP;
-    FOR_TILE_OF_MANY(run_update(steps, stage, tile, scratch));
 }

@@ -1,0 +1,109 @@
+"""Which plans earn a program of their own. That its bits are those of the program of all is in test_gpu_family.py."""
+
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from contracts import LOSSES, OPTIMIZERS, assert_bitwise, flat, instances, problem
+
+from skintricate import Model, layers
+from skintricate.kernels import STAGE, GroupTile, Program, specialized
+from skintricate.kernels.specialized import Earnings
+from skintricate.layers import Activation, Dense, Sigmoid, TanH
+from skintricate.losses import MeanSquared
+from skintricate.optimizers import Adam
+from skintricate.training.plan import Launch, Plan
+from skintricate.training.together import run_together
+from skintricate.training.vocabulary import built_in
+
+
+def plan_of(batch_size):
+    """Return a plan of two stages and two launches."""
+    launches = [Launch("rows", 0, 1, 2, True), Launch("tiles", 1, 2, 3, False)]
+    return Plan(batch_size, 8, stages=np.zeros(2, STAGE), launches=launches)
+
+
+@pytest.mark.parametrize(("kept", "needed"), [(False, specialized.BUILD_SECONDS), (True, specialized.LOAD_SECONDS)])
+def test_a_plan_earns_its_program(kept, needed):
+    asked = []
+    earnings = Earnings(lambda plan: asked.append(plan) or kept)
+    assert not earnings.suffice(plan_of(10))
+    earnings.trained(plan_of(10), 0.9 * needed)
+    assert not earnings.suffice(plan_of(10))
+    earnings.trained(plan_of(10), 0.2 * needed)  # by another fit of an equal network
+    assert earnings.suffice(plan_of(10))
+    assert not earnings.suffice(plan_of(11))
+    assert len(asked) == 1
+
+
+def test_nobody_asks_for_files_before_they_pay():
+    earnings = Earnings(None)
+    earnings.trained(plan_of(10), 0.9 * specialized.LOAD_SECONDS)
+    assert not earnings.suffice(plan_of(10))
+
+
+def test_cpus_have_no_such_program():
+    """Their kernels would not be faster."""
+    tile = SimpleNamespace(family="cpu", builds={"all": None}, options=lambda dtype: [])
+    program = Program(None, "float32", built_in(), tile)
+    program.trained(plan_of(10), 1e9)
+    assert not program.specializes(plan_of(10))
+
+
+def test_stages_are_constants_of_the_source():
+    plan = plan_of(10)
+    plan.stages["inputs"] = 12345, 67890
+    plan.stages["tiles"] = 2, 3
+    program = Program(SimpleNamespace(program=lambda source, *_: source), "float32", built_in(), GroupTile(132))
+    source, other = program.built("specialized", plan), program.built("all")
+    assert [text in source for text in ("12345", "67890", "KERNEL tiles")] == [True, True, False]
+    assert [text in other for text in ("12345", "67890", "KERNEL tiles")] == [False, False, True]
+    assert program.built("specialized", plan_of(10)) != source
+
+
+ACTIVATIONS = [layer for layer in instances(layers) if isinstance(layer, Activation)]
+MIXED = [layer for pair in zip([Dense(20)] * len(ACTIVATIONS), ACTIVATIONS) for layer in pair]
+SMALL = [Dense(20), TanH(), Dense(3)]
+# Layers, loss and optimizer.
+CASES = [
+    *[([*MIXED[k : k + 8], Dense(3)], MeanSquared(), Adam()) for k in range(0, len(MIXED), 8)],
+    *[(SMALL, MeanSquared(), optimizer) for optimizer in OPTIMIZERS],
+    *[([*SMALL, Sigmoid()], loss, Adam(clip_norm=0.1)) for loss in LOSSES],
+]
+
+
+def programs_pay_after(seconds, monkeypatch):
+    """Let plans earn programs of their own when they have trained for so long."""
+    for name in ("BUILD_SECONDS", "LOAD_SECONDS"):
+        monkeypatch.setattr(specialized, name, seconds)
+
+
+def trained(case, device, seed=0):
+    """Return all weights of a model that a case has trained."""
+    network, loss, optimizer = case
+    X, Y = problem(loss, 450, 30)
+    model = Model(network, device=device, random_state=seed)
+    options = {"loss": loss, "optimizer": optimizer, "alpha": 0.01, "batch_size": 200, "max_iter": 4}
+    model.fit(0.3 * X, Y, sample_weight=np.linspace(0.1, 2, 450), **options)
+    return model.state.weights
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0][1]}-{case[1]}-{case[2]}")
+def test_every_bit_on_a_gpu(case, gpu, monkeypatch):
+    """Its compiler makes one of a product and a sum wherever it sees both: it must see the same in both programs."""
+    results = []
+    for seconds in (1e9, 0.0):
+        programs_pay_after(seconds, monkeypatch)
+        results.append(trained(case, gpu))
+    assert_bitwise(*results)
+
+
+def test_every_bit_of_many_networks_on_a_gpu(gpu, monkeypatch):
+    """As many as have a group each, with products on tensor cores."""
+    results = []
+    for seconds in (1e9, 0.0):
+        programs_pay_after(seconds, monkeypatch)
+        calls = [functools.partial(trained, CASES[-1], gpu, seed) for seed in range(140)]
+        results.append(flat(run_together(calls)))
+    assert_bitwise(*results)
