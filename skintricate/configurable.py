@@ -9,6 +9,8 @@ import weakref
 
 import numpy as np
 
+# What a snapshot takes as it is.
+PLAIN = (bool, int, float, str, np.generic, type(None))
 # Names of the parameters of constructors that are alive.
 _names = weakref.WeakKeyDictionary()
 
@@ -119,12 +121,36 @@ def check_number(owner, name, value, low=-np.inf, high=np.inf, *, low_open=False
         If it lies outside.
     """
     kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    is_number = isinstance(value, kinds) and not isinstance(value, bool | np.bool_)
+    if is_number:
+        inside = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
+        if inside and np.isfinite(value):
+            return
     owner = owner if isinstance(owner, str) else type(owner).__name__
     interval = f"{'(' if low_open or low == -np.inf else '['}{low}, {high}{')' if high_open or high == np.inf else ']'}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
-        raise TypeError(
-            f"{owner}: {name} must be {'an integer' if integer else 'a number'} in {interval}, got {value!r}."
-        )
-    inside = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
-    if not (inside and np.isfinite(value)):
+    if is_number:
         raise ValueError(f"{owner}: {name} must lie in {interval}, got {value!r}.")
+    raise TypeError(f"{owner}: {name} must be {'an integer' if integer else 'a number'} in {interval}, got {value!r}.")
+
+
+class NotPlain(Exception):
+    """Raised for what a snapshot cannot tell from everything else."""
+
+
+def snapshot(value):
+    """Return a hashable copy of objects made of parameters, which tells all that follows from them.
+
+    What users' classes do may follow from other things than their parameters, so they, and arrays, have none.
+
+    Raises
+    ------
+    NotPlain
+        For those.
+    """
+    if isinstance(value, Configurable) and type(value).__module__.startswith("skintricate."):
+        return type(value), tuple(map(snapshot, value.get_params(deep=False).values()))
+    if isinstance(value, list | tuple):
+        return tuple(map(snapshot, value))
+    if isinstance(value, PLAIN):
+        return type(value), value
+    raise NotPlain

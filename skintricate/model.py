@@ -9,7 +9,7 @@ import scipy.sparse
 
 from skintricate.backend import open_device, open_devices
 from skintricate.backend.context import guard_fork
-from skintricate.configurable import check_number
+from skintricate.configurable import NotPlain, check_number, snapshot
 from skintricate.exceptions import (
     DeviceError,
     ModelFileError,
@@ -40,7 +40,7 @@ from skintricate.training import (
 from skintricate.training.data import Data
 from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
 from skintricate.training.network import matrices, walk
-from skintricate.training.rendezvous import current
+from skintricate.training.rendezvous import current, kept
 from skintricate.training.requests import PredictRequest, ask
 
 _lock = threading.Lock()
@@ -225,9 +225,8 @@ class Model:
         shapes = self._check_shapes(data, options.loss)
         options.precision = self.precision
         device, *_ = devices = self._open_devices()
-        require_parameters(device, self.dtype, self.layers, shapes, options.optimizer)
+        state = self._state_to_train(device, shapes, options.optimizer)
         options.devices = devices_of_training(devices, self.dtype, self.layers, data, options)
-        state = self._state_to_train(shapes, options.optimizer)
         history = fit_network(device, self.dtype, self.layers, state, data, options)
         self.state, self.optimizer, self.history_ = state, options.optimizer, history
         self.n_features_in_ = data.n_features
@@ -435,19 +434,32 @@ class Model:
             )
         return shapes
 
-    def _state_to_train(self, shapes, optimizer):
+    def _state_to_train(self, device, shapes, optimizer):
         """Return a state that training may change: a new one, or a copy of the one there is."""
         if self.state is None:
-            seed = self.random_state
-            if seed is None:
-                seed = int(np.random.SeedSequence().generate_state(1)[0])
-            return NetworkState.initial(self.layers, shapes, seed, self.dtype)
+            return self._first_state(device, shapes, optimizer)
         state = NetworkState(
             self.state.weights, self.state.optimizer_states, self.state.step, self.state.epoch, self.state.seed
         )
         if type(self.optimizer) is not type(optimizer):
             state.optimizer_states, state.step = [], 0
         return state
+
+    def _first_state(self, device, shapes, optimizer):
+        """Return a new state; it is drawn once where many networks of a search begin with the same."""
+        seed = self.random_state
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+
+        def draw():
+            require_parameters(device, self.dtype, self.layers, shapes, optimizer)
+            return NetworkState.initial(self.layers, shapes, seed, self.dtype)
+
+        try:
+            key = device, snapshot(self.layers), tuple(shapes), seed, self.dtype
+        except NotPlain:
+            return draw()
+        return kept(key, draw).copy()
 
     def _weights(self):
         """Yield each matrix of what layers have learned, with its parameters."""

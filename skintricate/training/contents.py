@@ -19,8 +19,7 @@ class Results(NamedTuple):
 
 def prediction_runs(plan, n_rows, ordered=False, **more):
     """Return what stays the same while a network predicts so many rows, with ``more`` fields; see ``Contents.runs``."""
-    runs = np.zeros(2, RUN)
-    for name, value in {
+    run = {
         "samples": n_rows,
         "batch_size": plan.batch_size,
         "step_rows": plan.batch_size,
@@ -30,9 +29,13 @@ def prediction_runs(plan, n_rows, ordered=False, **more):
         "stage_count": len(plan.stages),
         "partials": 2,
         **more,
-    }.items():
-        runs[name] = value
-    return runs
+    }
+    return _runs(run, run)
+
+
+def _runs(*runs):
+    """Return a table of runs whose fields are those of some dicts, and else zero."""
+    return np.array([tuple(run.get(name, 0) for name in RUN.names) for run in runs], RUN)
 
 
 class Contents:
@@ -128,8 +131,7 @@ class Contents:
         n_validation = len(validation.data) if validation else 0
         decides = decides and (not options.early_stopping or self.keeps_best)
         total = samples + n_validation
-        runs = np.zeros(2, RUN)
-        for name, value in {
+        run = {
             "samples": samples,
             "batch_size": plan.batch_size,
             "step_rows": plan.batch_size,
@@ -154,9 +156,8 @@ class Contents:
             "seed": self.state.seed & 0xFFFFFFFF,
             "first_step": self.state.step & 0x7FFFFFFF,
             **more,
-        }.items():
-            runs[name] = value
-        for name, value in {
+        }
+        run_of_validation = {
             "first_row": samples,
             "samples": n_validation,
             "steps": plan.validation_steps,
@@ -164,9 +165,8 @@ class Contents:
             "weighted": self.weighted[1],
             "partials": plan.blocks,
             "first_loss": steps * (plan.partials + 1) if validation else 0,
-        }.items():
-            runs[name][1] = value
-        return runs
+        }
+        return _runs(run, run | run_of_validation)
 
     def results(self, history, epochs, steps):
         """Return the ``Results`` of the first epochs of a history as it was read."""

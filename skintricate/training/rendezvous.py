@@ -18,6 +18,8 @@ import numpy as np
 # Seconds after which a task that does not come back, and does not work, may be waiting for one that has asked; and the
 # same once that has happened.
 PATIENCE, LATER_PATIENCE = 10.0, 0.05
+# Values that `kept` keeps.
+MOST_KEPT = 16
 # What `warnings.catch_warnings` changes, for all threads: each task has its own.
 WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
 
@@ -33,6 +35,19 @@ def shared(array):
     """Return an equal array that another task has, or where there is none the array itself."""
     rendezvous = current()
     return array if rendezvous is None else rendezvous.arrays.shared(array)
+
+
+def kept(key, make):
+    """Return what ``make()`` made for this key, in this or another task if it is one of the last."""
+    rendezvous = current()
+    if rendezvous is None:
+        return make()
+    values = rendezvous.kept
+    if key not in values:
+        values[key] = make()
+        if len(values) > MOST_KEPT:
+            del values[next(iter(values))]
+    return values[key]
 
 
 class Rendezvous:
@@ -51,6 +66,7 @@ class Rendezvous:
         self.arrays = EqualArrays() if outer is None else outer.arrays
         # Numbers that tasks draw to share several devices.
         self.turns = itertools.count() if outer is None else outer.turns
+        self.kept = {} if outer is None else outer.kept
         self._patience = PATIENCE
         self._returned, self._lock, self._has_ended = queue.SimpleQueue(), threading.Lock(), False
 
