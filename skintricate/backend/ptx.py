@@ -12,7 +12,7 @@ from skintricate.backend.programs import build_program
 from skintricate.exceptions import KernelBuildError
 
 MARK = b"//@"
-# Of what `with_marked_lines` does: part of what a program is known by in the cache.
+# Of what is done here to binaries: part of what a program is known by in the cache.
 REVISION = 1
 PROBE = 'kernel void probe(void) { asm volatile("//@wgmma.fence.sync.aligned;" ::: "memory"); }'
 
@@ -30,8 +30,15 @@ def with_marked_lines(binary, groups=1):
     if MARK not in binary:
         raise KernelBuildError("The driver's binary of a program is no PTX, or has lost the comments of inline PTX.")
     ptx = binary.rstrip(b"\0").replace(MARK, b"")
-    ptx = re.sub(rb"(?m)^(\.target\s+sm_90)\b", rb"\1a", ptx)
-    return re.sub(rb"(?m)^(\.reqntid .*)$", rb"\1\n.minnctapersm %d" % groups, ptx)
+    return with_room_for(re.sub(rb"(?m)^(\.target\s+sm_90)\b", rb"\1a", ptx), groups)
+
+
+def with_room_for(binary, groups):
+    """Return a program's PTX with kernels that leave registers, and local memory, for so many groups of a compute unit.
+
+    A binary that is no PTX comes back as it is.
+    """
+    return re.sub(rb"(?m)^(\.reqntid .*)$", rb"\1\n.minnctapersm %d" % groups, binary)
 
 
 def knows_wgmma(device):

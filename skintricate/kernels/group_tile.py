@@ -115,20 +115,16 @@ class GroupTile:
     @property
     def builds(self):
         """Its programs: of large products, which most networks have none of; of one plan; and of all else."""
-        # Where loops of known length unroll, groups would not share a unit without a limit.
-        registers = ("-cl-nv-maxrregcount=128",) if self.is_whole_network else ()
-        builds = {"all": Build(), "specialized": Build(("-DINLINE", "-DSPECIALIZED", *registers))}
-        if self.has_tensor_cores and not self.is_whole_network:
-            builds["large"] = self._build_of_large_products
+        constants = ("-DINLINE", "-DSPECIALIZED")
+        if self.is_whole_network:  # two of them share a unit
+            builds = {"all": (), "specialized": constants}
+            return {name: _revised(options, ptx.with_room_for, 2) for name, options in builds.items()}
+        builds = {"all": Build(), "specialized": Build(constants)}
+        if self.has_wgmma:
+            builds["large"] = _revised(("-DINLINE",), ptx.with_marked_lines, self.groups_of_a_unit)
+        elif self.has_tensor_cores:
+            builds["large"] = Build(("-DINLINE",))
         return builds
-
-    @property
-    def _build_of_large_products(self):
-        """Return how large products are compiled."""
-        if not self.has_wgmma:
-            return Build(("-DINLINE",))
-        revise = functools.partial(ptx.with_marked_lines, groups=self.groups_of_a_unit)
-        return Build(("-DINLINE", f"-DREVISION={ptx.REVISION}{self.groups_of_a_unit}"), revise)
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""
@@ -318,3 +314,8 @@ class GroupTile:
             *(["-DASYNCHRONOUS_COPY"] if self.copies_asynchronously else []),
             *([f"-DPASSES={PASSES[self.precision]}"] if self.has_tensor_cores else []),
         ]
+
+
+def _revised(options, revise, groups):
+    """Return a build whose PTX is revised for so many groups of a compute unit."""
+    return Build((*options, f"-DREVISION={ptx.REVISION}{groups}"), functools.partial(revise, groups=groups))

@@ -29,6 +29,11 @@ def test_a_binary_without_marks_is_refused(binary):
         ptx.with_marked_lines(binary)
 
 
+def test_kernels_leave_room():
+    assert ptx.with_room_for(TEXT, 2) == TEXT.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
+    assert ptx.with_room_for(b"\x7fELF", 2) == b"\x7fELF"
+
+
 class NoProgram(Exception):
     """What OpenCL raises where a program does not build."""
 
