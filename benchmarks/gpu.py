@@ -6,10 +6,11 @@
 
 Same data (float32), network, batches and Adam for all, in one process that takes turns. A step's time is that of a
 long fit less that of a short one, divided by the steps between them: compilation, first calls and the data's way to the
-GPU cancel. Before ours is timed, its losses of three epochs are compared with those of NumPy in float64 from the same
-weights in the same order; what is further away than its precision grants is not timed. Peers multiply in float32 where
-the precision is "highest" and in tf32 where it is "high". With --write the tables go into docs/benchmarks.md, a section
-a GPU.
+GPU cancel. Small networks of ours are timed in programs of their own, which they get when they have trained for some
+seconds and which are kept on disk, and in the program that all begin with. Before ours is timed, its losses of three
+epochs are compared with those of NumPy in float64 from the same weights in the same order; what is further away than
+its precision grants is not timed. Peers multiply in float32 where the precision is "highest" and in tf32 where it is
+"high". With --write the tables go into docs/benchmarks.md, a section a GPU.
 """
 
 import argparse
@@ -32,9 +33,11 @@ from contenders import jax, skorch, torch
 from report import driver, machine, table, write_section
 
 from skintricate.backend import open_device
+from skintricate.kernels import specialized
 from skintricate.training.together import run_together
 
-OURS, PEERS = "skintricate", ("torch", "torch, CUDA graph", "JAX", "skorch")
+OURS, FIRST = "skintricate", "in the program of all"
+PEERS = (FIRST, "torch", "torch, CUDA graph", "JAX", "skorch")
 CASES = {case.name: case for case in GPU_CASES}
 NAMES = (*CASES, "models", "predict")
 # Seconds that a long fit takes beyond a short one, and after which a row begins no further round.
@@ -46,6 +49,8 @@ SCAN_STEPS = 200
 # skorch's loader gathers a batch row by row; larger ones are not timed.
 LARGEST_SKORCH_BATCH = 256
 MODELS = 500
+# Networks of larger batches have launches of their own, not a program.
+LARGEST_BATCH_OF_A_PROGRAM = 1024
 
 
 def main():
@@ -172,7 +177,10 @@ def training(case, place, arguments, failures):
         error = attempt(OURS, loss_error, case, precision, place, X[:n], y[:n], expected)
         right = error is not None and error <= TOLERANCE[precision]
         if right:
-            makers = {OURS: functools.partial(ours, case, precision, place, X, y), **makers}
+            mine = {OURS: functools.partial(ours, case, precision, place, X, y)}
+            if case.batch <= LARGEST_BATCH_OF_A_PROGRAM:
+                mine[FIRST] = functools.partial(ours, case, precision, place, X, y, has_program=False)
+            makers = mine | makers
         measured = take_turns(makers, arguments.rounds)
         speed = "-"
         if OURS in measured:
@@ -190,7 +198,10 @@ def models(place, arguments):
     """Return the row of many networks that are trained at once."""
     case = CASES["digits"]
     X, y = case.data(arguments)
-    makers = {OURS: functools.partial(our_models, case, place, X, y)}
+    makers = {
+        OURS: functools.partial(our_models, case, place, X, y),
+        FIRST: functools.partial(our_models, case, place, X, y, has_program=False),
+    }
     if place.jax is not None:
         makers["JAX"] = functools.partial(jax_scan, contenders.JaxScan(case, 1, "highest", MODELS), X, y, MODELS)
     names = cells(take_turns(makers, arguments.rounds))
@@ -200,28 +211,45 @@ def models(place, arguments):
     return row
 
 
-def our_models(case, place, X, y):
+@contextlib.contextmanager
+def own_programs(has_program):
+    """Let networks have programs of their own at once, or never."""
+    names = "BUILD_SECONDS", "LOAD_SECONDS"
+    before = [getattr(specialized, name) for name in names]
+    for name in names:
+        setattr(specialized, name, 0.0 if has_program else math.inf)
+    try:
+        yield
+    finally:
+        for name, seconds in zip(names, before):
+            setattr(specialized, name, seconds)
+
+
+def our_models(case, place, X, y, has_program=True):
     """Return our contender that trains networks together, many epochs a lap: making them takes as long as some."""
     epochs_of_a_lap = 50
 
     def fit(laps):
         train = contenders.our_model(case, laps * epochs_of_a_lap, place.wish, "highest")
-        return run_together([functools.partial(train, X, y)] * MODELS)[0].history_.latest[-1].loss
+        with own_programs(has_program):
+            return run_together([functools.partial(train, X, y)] * MODELS)[0].history_.latest[-1].loss
 
     return Contender(fit, case.steps * MODELS * epochs_of_a_lap)
 
 
 def loss_error(case, precision, place, X, y, expected):
     """Return the largest relative error of our losses."""
-    losses = contenders.our_model(case, len(expected), place.wish, precision)(X, y).history_.loss
+    with own_programs(case.batch <= LARGEST_BATCH_OF_A_PROGRAM):
+        losses = contenders.our_model(case, len(expected), place.wish, precision)(X, y).history_.loss
     return np.abs(losses / expected - 1).max()
 
 
-def ours(case, precision, place, X, y):
+def ours(case, precision, place, X, y, has_program=True):
     """Return our contender."""
 
     def fit(epochs):
-        return contenders.our_model(case, epochs, place.wish, precision)(X, y).history_.latest[-1].loss
+        with own_programs(has_program):
+            return contenders.our_model(case, epochs, place.wish, precision)(X, y).history_.latest[-1].loss
 
     return Contender(fit, case.steps)
 

@@ -12,14 +12,34 @@
 #define SEATING 4096
 #define CLOSED (1 << 30)
 
-/* What was written before is seen by other groups after their next fence; on a CPU caches see to it. */
+/* Count an arrival, and wait for so many of them: what was written before each is then seen. */
+#if defined(__NV_CL_C_VERSION) && defined(ASYNCHRONOUS_COPY)
+/* From compute capability 8.0: a fence on either side would take longer. */
+static inline void arrive(volatile global int *count) {
+    asm volatile("red.release.gpu.global.add.s32 [%0], 1;" :: "l"(count) : "memory");
+}
+static inline void wait_for_arrivals(volatile global int *count, int arrivals) {
+    int arrived;
+    do asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(arrived) : "l"(count) : "memory");
+    while (arrived < arrivals);
+}
+#else
 static inline void fence_device(void) {
 #ifdef __NV_CL_C_VERSION
     asm volatile("membar.gl;" ::: "memory");
 #else
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    mem_fence(CLK_GLOBAL_MEM_FENCE); /* on a CPU caches do the rest */
 #endif
 }
+static inline void arrive(volatile global int *count) {
+    fence_device();
+    atomic_add(count, 1);
+}
+static inline void wait_for_arrivals(volatile global int *count, int arrivals) {
+    while (*count < arrivals);
+    fence_device();
+}
+#endif
 
 /* Take one of so many seats; returns its number, or -1 where the count is closed. For one work-item. */
 static inline int take_seat(volatile global int *seats, int groups) {
@@ -40,10 +60,8 @@ static inline void grid_barrier(volatile global int *seats, int groups, int arri
     SYNC;
     if (groups == 1) return;
     if (ITEM == 0) {
-        fence_device();
-        atomic_add(seats + 2 * LINE, 1);
-        while (seats[2 * LINE] < arrivals);
-        fence_device();
+        arrive(seats + 2 * LINE);
+        wait_for_arrivals(seats + 2 * LINE, arrivals);
     }
     SYNC;
 }
