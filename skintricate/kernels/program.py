@@ -5,11 +5,15 @@ float type, whatever is trained. A user's class is appended and makes a program 
 """
 
 import functools
+import logging
 from dataclasses import dataclass
 from importlib.resources import files
 
+from skintricate.exceptions import KernelBuildError
 from skintricate.kernels.specialized import Earnings, phases_of, tables_of
 from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL_STAGES, definitions
+
+log = logging.getLogger("skintricate")
 
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
@@ -233,13 +237,23 @@ class Program:
             self._earnings.trained(plan, seconds)
 
     def specializes(self, plan):
-        """Say whether a plan has earned a program of its own."""
-        return self._earnings is not None and self._earnings.suffice(plan)
+        """Say whether a plan has earned a program of its own, which then is there."""
+        if self._earnings is None or not self._earnings.suffice(plan):
+            return False
+        try:
+            self.built("specialized", plan)
+        except KernelBuildError as error:
+            log.warning("A network goes on in the program of all, since its own one did not build: %s", error)
+            self._earnings.refuse(plan)
+            return False
+        return True
 
     def built(self, name, plan=None):
         """Return the ``pyopencl.Program`` of one of the tile's builds, that of a plan if it is "specialized"."""
         key = _kernel_key(name, plan)
         if key not in self._programs:
+            if plan is not None:
+                log.info("A network has trained for so long that it gets a program of its own.")
             self._programs[key] = self._device.program(*self._parts(name, plan))
         return self._programs[key]
 

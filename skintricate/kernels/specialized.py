@@ -4,6 +4,8 @@ Sizes, places and codes of stages are then known where the kernels are compiled:
 vanish. The arithmetic stays, and so do the bits. Building takes seconds, so it is for plans that train for long.
 """
 
+import math
+
 # Fields of a Run that follow from a plan.
 KNOWN_FIELDS = ("batch_size", "block_rows", "parameter_count")
 # Seconds that building such a program takes, and loading it from disk; measured on an H200.
@@ -78,6 +80,10 @@ class Earnings:
     def trained(self, plan, seconds):
         """Count seconds in which a plan has trained."""
         self._seconds[plan.key] = self._seconds.get(plan.key, 0.0) + seconds
+
+    def refuse(self, plan):
+        """Let a plan never earn one: its program does not build."""
+        self._seconds[plan.key], self._kept[plan.key] = -math.inf, False
 
     def suffice(self, plan):
         """Say whether a plan has earned a program."""

@@ -8,6 +8,7 @@ import pytest
 from contracts import LOSSES, OPTIMIZERS, assert_bitwise, flat, instances, problem
 
 from skintricate import Model, layers
+from skintricate.exceptions import KernelBuildError
 from skintricate.kernels import STAGE, GroupTile, Program, specialized
 from skintricate.kernels.specialized import Earnings
 from skintricate.layers import Activation, Dense, Sigmoid, TanH
@@ -49,6 +50,23 @@ def test_cpus_have_no_such_program():
     program = Program(None, "float32", built_in(), tile)
     program.trained(plan_of(10), 1e9)
     assert not program.specializes(plan_of(10))
+
+
+def test_a_program_that_does_not_build_is_done_without(caplog):
+    """It may be the driver's fault, and the network is in training."""
+    asked = []
+
+    def fail(source, *_):
+        asked.append(source)
+        raise KernelBuildError("no registers left")
+
+    program = Program(SimpleNamespace(program=fail), "float32", built_in(), GroupTile(132))
+    program.trained(plan_of(10), 2 * specialized.BUILD_SECONDS)
+    assert not program.specializes(plan_of(10))
+    program.trained(plan_of(10), 2 * specialized.BUILD_SECONDS)
+    assert not program.specializes(plan_of(10))
+    assert len(asked) == 1
+    assert "no registers left" in caplog.text
 
 
 def test_stages_are_constants_of_the_source():

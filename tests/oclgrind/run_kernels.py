@@ -12,6 +12,7 @@ kernels that the program has.
 import argparse
 import contextlib
 import functools
+import math
 import os
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ import scipy.sparse
 from skintricate import Model, layers, losses, optimizers
 from skintricate.backend.context import Device, open_device
 from skintricate.backend.launch import Launcher
-from skintricate.kernels import GroupTile, Program, Tile
+from skintricate.kernels import GroupTile, Program, Tile, specialized
 from skintricate.layers import (
     ELU,
     GELU,
@@ -81,6 +82,7 @@ def main():
     parser.add_argument("--tiles", default="", help="comma-separated names, or 'all'; the device's own where empty")
     parser.add_argument("--unfused", action="store_true", help="a launch for every stage, even where weights are few")
     parser.add_argument("--staged", action="store_true", help="launches for every step, even where networks are small")
+    parser.add_argument("--specialized", action="store_true", help="a GPU's networks have programs of their own")
     parser.add_argument("--groups", type=int, help="work-groups of a launch that trains whole epochs")
     parser.add_argument("--cases", default="", help="comma-separated names; all where empty")
     parser.add_argument("--plain", action="store_true", help="leave out layers that not every network has")
@@ -95,6 +97,7 @@ def main():
     if arguments.unfused:
         lowering.CACHED_WEIGHTS = -1
     resident.suits = lambda *_: not arguments.staged
+    specialized.BUILD_SECONDS = specialized.LOAD_SECONDS = 0.0 if arguments.specialized else math.inf
     if arguments.groups:
         resident.choose_groups = lambda *_: arguments.groups
     together = () if arguments.staged else TOGETHER
@@ -140,7 +143,7 @@ class Record:
         def recorded_init(made, device, *arguments):
             init(made, device, *arguments)
             self.family = made.tile.family
-            for build in set(made.tile.builds) - {"large"}:  # instructions of NVIDIA's
+            for build in set(made.tile.builds) - {"large", "specialized"}:  # instructions of NVIDIA's; a plan's own
                 names = made.built(build).get_info(device.cl.program_info.KERNEL_NAMES)
                 self.available.update(f"{self.family}/{name}" for name in names.split(";"))
 

@@ -30,6 +30,11 @@ RUNS = {
     "races-staged": (RACES, ["--tiles", "gpu,cpu4,cpu16", "--staged", "--plain", "--fill", "0xff"]),
     "races-unfused": (RACES, ["--tiles", "cpu4,cpu16", "--unfused", "--plain", "--fill", "0xff"]),
     "races-unfused-staged": (RACES, ["--tiles", "cpu4", "--unfused", "--staged", "--fill", "0xff"]),
+    # Not optimized: else the compiler leaves marks of aliasing that Oclgrind takes for calls.
+    "races-specialized": (
+        {**RACES, "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable"},
+        ["--tiles", "gpu", "--specialized", "--fill", "0xff", "--cases", "clipped,validated_classes"],
+    ),
     # Accesses and results alone: Oclgrind does not know that counters put groups in order.
     "groups": ({}, ["--tiles", "gpu,cpu8,cpu16", "--groups", "3", "--fill", "0xff"]),
     "races-float64": (RACES, ["--tiles", "all", "--dtype", "float64", "--plain", "--fill", "0xff"]),
