@@ -60,11 +60,6 @@ def read_binary(key):
     return binary if binary and hashlib.sha256(binary).digest() == digest else None
 
 
-def has_binary(key):
-    """Say whether there is a stored binary."""
-    return (cache_folder() / key).exists()
-
-
 def write_binary(key, binary):
     """Store a binary; a folder that cannot be written costs a later build, nothing else."""
     file = None

@@ -12,7 +12,7 @@ import numpy as np
 
 from skintricate.backend.devices import resolve, resolve_all
 from skintricate.backend.memory import Budget
-from skintricate.backend.programs import build_program, has_binary
+from skintricate.backend.programs import build_program
 from skintricate.backend.ptx import knows_wgmma
 from skintricate.backend.runtimes import load_pyopencl, loaded_elsewhere
 from skintricate.backend.staging import Staging
@@ -126,10 +126,6 @@ class Device:
     def program(self, source, options, revise=None):
         """Return the built program of this source, built once in this process; see ``build_program``."""
         return self.once((source, tuple(options)), lambda: build_program(self, source, options, revise))
-
-    def has_binary(self, source, options):
-        """Say whether the binary of a program is on disk, or it has been built before."""
-        return (source, tuple(options)) in self._made or has_binary(self, source, options)
 
     @property
     def has_wgmma(self):

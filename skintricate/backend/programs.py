@@ -49,7 +49,7 @@ def build_program(device, source, options, revise=None):
 
 def has_binary(device, source, options):
     """Say whether a program's binary is on disk."""
-    return cache.has_binary(_key_of(device, source, options))
+    return cache.read_binary(_key_of(device, source, options)) is not None
 
 
 def _key_of(device, source, options):

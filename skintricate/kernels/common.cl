@@ -49,7 +49,7 @@
 #else
 #define KERNEL kernel __attribute__((reqd_work_group_size(LOCAL_SIZE, 1, 1))) void
 #endif
-/* Where a step's Run lies. */
+/* Where a step's Run lies: in a program of one plan (SPECIALIZED) each item has one of its own, of which some is known. */
 #ifdef SPECIALIZED
 #define RUN private
 #else

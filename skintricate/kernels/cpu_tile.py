@@ -53,6 +53,8 @@ class Tile:
     # Sizes of products that are compiled.
     sizes = ()
     builds = {"all": Build()}
+    # No plan has a program of its own, which would not be faster.
+    build_of_a_plan = None
     # Parts of a batch begin at multiples of it.
     part_unit = 1
 

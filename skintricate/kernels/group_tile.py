@@ -114,17 +114,22 @@ class GroupTile:
 
     @property
     def builds(self):
-        """Its programs: of large products, which most networks have none of; of one plan; and of all else."""
-        constants = ("-DINLINE", "-DSPECIALIZED")
-        if self.is_whole_network:  # two of them share a unit
-            builds = {"all": (), "specialized": constants}
-            return {name: _revised(options, ptx.with_room_for, 2) for name, options in builds.items()}
-        builds = {"all": Build(), "specialized": Build(constants)}
-        if self.has_wgmma:
+        """Its programs: that of large products, which most networks have none of, and that of all else."""
+        builds = {"all": self._build()}
+        if self.has_wgmma and not self.is_whole_network:
             builds["large"] = _revised(("-DINLINE",), ptx.with_marked_lines, self.groups_of_a_unit)
-        elif self.has_tensor_cores:
+        elif self.has_tensor_cores and not self.is_whole_network:
             builds["large"] = Build(("-DINLINE",))
         return builds
+
+    @property
+    def build_of_a_plan(self):
+        """How the program of one plan is compiled; see ``specialized.py``."""
+        return self._build("-DINLINE", "-DSPECIALIZED")
+
+    def _build(self, *options):
+        """Return how all but large products is compiled; two groups of whole networks share a unit."""
+        return _revised(options, ptx.with_room_for, 2) if self.is_whole_network else Build(options)
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""

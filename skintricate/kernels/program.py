@@ -6,15 +6,19 @@ float type, whatever is trained. A user's class is appended and makes a program 
 
 import functools
 import logging
+import threading
 from dataclasses import dataclass
 from importlib.resources import files
 
+from skintricate.backend.programs import build_program, has_binary
 from skintricate.exceptions import KernelBuildError
 from skintricate.kernels.specialized import Earnings, phases_of, tables_of
 from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL_STAGES, definitions
 
 log = logging.getLogger("skintricate")
 
+# Programs of one plan that are kept, with some hundred kilobytes each.
+MOST_PROGRAMS_OF_PLANS = 32
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
 SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
@@ -107,8 +111,6 @@ def source_names(tile, optional, build):
     """Return the names of the files of one of a tile's builds in their order, with these of the optional ones."""
     if build == "large":
         return (*LARGE_SOURCES, *tile.large_sources)
-    if build == "specialized":
-        return [name for name in source_names(tile, optional, "all") if name != "gpu/staged"]
     wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
     absent = (name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)
     unused = {*tile.unused_sources, *absent}
@@ -193,8 +195,8 @@ def read_source(name):
 class Program:
     """The kernels of a device, a float type and a vocabulary, in as many programs as the tile has builds.
 
-    Each is made when one of its kernels is first asked for. The build "specialized" is a program for each plan that has
-    earned it.
+    Each is made when one of its kernels is first asked for. A plan that has earned it has one more, with the resident
+    kernel alone; the last of these are kept.
 
     Parameters
     ----------
@@ -212,7 +214,8 @@ class Program:
         self.itemsize = 4 if dtype == "float32" else 8
         self._device, self._options, self._optional = device, tile.options(dtype), optional
         self._programs, self._free = {}, {}
-        self._earnings = Earnings(self._is_kept) if "specialized" in tile.builds else None
+        self._of_plans, self._lock = {}, threading.Lock()
+        self._earnings = Earnings(self._is_kept) if tile.build_of_a_plan else None
 
     def borrow(self, name, plan=None):
         """Return a kernel object whose arguments belong to the borrower until ``give_back``.
@@ -221,18 +224,19 @@ class Program:
         of a small network.
         """
         try:
-            return self._free[_kernel_key(name, plan)].pop()
+            return self._free[name, plan and plan.key].pop()
         except (KeyError, IndexError):
-            build = self.tile.build_of(name) if plan is None else "specialized"
-            return self._device.cl.Kernel(self.built(build, plan), name)
+            program = self.built(self.tile.build_of(name)) if plan is None else self.built_for(plan)
+            return self._device.cl.Kernel(program, name)
 
     def give_back(self, kernels):
         """Take kernels back, a sequence of ``(kernel, name, plan)``."""
         for kernel, name, plan in kernels:
-            self._free.setdefault(_kernel_key(name, plan), []).append(kernel)
+            if plan is None or plan.key in self._of_plans:
+                self._free.setdefault((name, plan and plan.key), []).append(kernel)
 
     def trained(self, plan, seconds):
-        """Count seconds in which a plan has trained in the resident schedule."""
+        """Count seconds in which a plan has run in the resident schedule."""
         if self._earnings is not None:
             self._earnings.trained(plan, seconds)
 
@@ -241,45 +245,61 @@ class Program:
         if self._earnings is None or not self._earnings.suffice(plan):
             return False
         try:
-            self.built("specialized", plan)
-        except KernelBuildError as error:
+            self.give_back([(self.borrow("resident", plan), "resident", plan)])
+        except (KernelBuildError, self._device.cl.Error) as error:
             log.warning("A network goes on in the program of all, since its own one did not build: %s", error)
             self._earnings.refuse(plan)
             return False
         return True
 
-    def built(self, name, plan=None):
-        """Return the ``pyopencl.Program`` of one of the tile's builds, that of a plan if it is "specialized"."""
-        key = _kernel_key(name, plan)
-        if key not in self._programs:
-            if plan is not None:
+    def built(self, name):
+        """Return the ``pyopencl.Program`` of one of the tile's builds."""
+        if name not in self._programs:
+            build = self.tile.builds[name]
+            source = self._source({name: self._text(name) for name in source_names(self.tile, self._optional, name)})
+            self._programs[name] = self._device.program(source, [*self._options, *build.options], build.revise)
+        return self._programs[name]
+
+    def built_for(self, plan):
+        """Return the ``pyopencl.Program`` of a plan."""
+        with self._lock:
+            program = self._of_plans.pop(plan.key, None)
+            if program is None:
                 log.info("A network has trained for so long that it gets a program of its own.")
-            self._programs[key] = self._device.program(*self._parts(name, plan))
-        return self._programs[key]
+                source, options, revise = self._parts_for(plan)
+                program = build_program(self._device, source, options, revise)
+            self._of_plans[plan.key] = program
+            while len(self._of_plans) > MOST_PROGRAMS_OF_PLANS:
+                oldest = next(iter(self._of_plans))
+                del self._of_plans[oldest]
+                self._free.pop(("resident", oldest), None)
+        return program
 
     def _is_kept(self, plan):
         """Say whether the program of a plan is on disk."""
-        return self._device.has_binary(*self._parts("specialized", plan)[:2])
+        return has_binary(self._device, *self._parts_for(plan)[:2])
 
-    def _parts(self, name, plan):
-        """Return the source of a program, its options and what is done to its binary."""
-        build, names = self.tile.builds[name], source_names(self.tile, self._optional, name)
-        texts = {source: _text(source, self.tile, self._optional) for source in names}
-        if plan is not None:
-            texts["gpu/resident"] = phases_of(plan) + texts["gpu/resident"]
-        source = "\n".join(
+    def _parts_for(self, plan):
+        """Return the source of a plan's program, its options and what is done to its binary."""
+        build = self.tile.build_of_a_plan
+        names = source_names(self.tile, self._optional, "all")
+        texts = {name: self._text(name) for name in names if name != "gpu/staged"}
+        texts["gpu/resident"] = phases_of(plan) + texts["gpu/resident"]
+        source = self._source({"tables": tables_of(plan), **texts})
+        return source, [*self._options, *build.options], build.revise
+
+    def _text(self, name):
+        """Return the text of one of the sources."""
+        return _text(name, self.tile, self._optional)
+
+    def _source(self, texts):
+        """Return the source of a program whose files have these texts."""
+        return "\n".join(
             [
                 _definitions(self._optional),
                 read_source("common"),
                 read_source("random"),
                 self.vocabulary.source(),
-                *([] if plan is None else [tables_of(plan)]),
                 *texts.values(),
             ]
         )
-        return source, [*self._options, *build.options], build.revise
-
-
-def _kernel_key(name, plan):
-    """Return by what kernels, and programs, are told apart."""
-    return name, plan and plan.key

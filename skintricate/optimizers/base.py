@@ -73,8 +73,8 @@ class Optimizer(Configurable):
         """
         return {}
 
-    def scalar_table(self, first_step, epochs):
-        """Return the scalars of steps as an array of shape ``(n_steps, n_scalars)``, float64.
+    def scalar_table(self, first_step, epochs, dtype=np.float64):
+        """Return the scalars of steps, computed in float64, as an array of shape ``(n_steps, n_scalars)``.
 
         Parameters
         ----------
@@ -82,11 +82,14 @@ class Optimizer(Configurable):
             Steps taken before.
         epochs : ndarray of shape (n_steps,)
             When each step happens, in epochs since training began.
+        dtype : dtype, default=float64
+            Of the array.
         """
         n_steps = len(epochs)
         rate = self.learning_rate
         rate = rate(epochs) if isinstance(rate, Schedule) else np.full(n_steps, float(rate))
         values = self.scalars(first_step + np.arange(1.0, n_steps + 1), rate)
-        if not self.scalar_names:
-            return np.empty((n_steps, 0))
-        return np.column_stack([np.broadcast_to(values[name], n_steps) for name in self.scalar_names])
+        table = np.empty((n_steps, len(self.scalar_names)), dtype)
+        for column, name in enumerate(self.scalar_names):
+            table[:, column] = values[name]
+        return table

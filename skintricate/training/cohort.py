@@ -94,9 +94,9 @@ class Cohort:
         """Let members take so many steps, or those they have left, and look which of them have stopped."""
         device, turns = self._device, self._turns(members, steps)
         cost = sum(self._cost(member, groups) * min(steps, member.steps_left) for member in members)
+        kernel = self._kernel()
         started = time.perf_counter()
         table, tickets = device.buffer_of(turns), device.buffer_of(counters(len(turns), groups))
-        kernel = self._kernel()
         for index, argument in enumerate((table, tickets, np.int32(len(turns)), np.int32(groups)), len(PLACES)):
             kernel.set_arg(index, argument)
         n_groups = len(turns) * groups if self._family == "gpu" else min(self._units, len(turns))

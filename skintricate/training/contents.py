@@ -35,7 +35,10 @@ def prediction_runs(plan, n_rows, ordered=False, **more):
 
 def _runs(*runs):
     """Return a table of runs whose fields are those of some dicts, and else zero."""
-    return np.array([tuple(run.get(name, 0) for name in RUN.names) for run in runs], RUN)
+    rows = [dict.fromkeys(RUN.names, 0) | run for run in runs]
+    if any(len(row) > len(RUN.names) for row in rows):
+        raise KeyError(f"A run has the fields {', '.join(RUN.names)}.")
+    return np.array([tuple(row.values()) for row in rows], RUN)
 
 
 class Contents:
@@ -100,9 +103,8 @@ class Contents:
     def scalars(self, n_steps, epoch, steps_per_epoch):
         """Return the optimizer's scalars of the next steps; ``epoch`` is where they begin."""
         epochs = epoch + np.arange(n_steps) / steps_per_epoch
-        table = self._options.optimizer.scalar_table(self.state.step, epochs)
         with np.errstate(over="ignore"):  # an infinite rate shows as divergence
-            return np.ascontiguousarray(table, self.dtype)
+            return self._options.optimizer.scalar_table(self.state.step, epochs, self.dtype)
 
     def history_head(self):
         """Return what the device compares losses and scores with."""

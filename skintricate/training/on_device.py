@@ -63,7 +63,7 @@ class ResidentTrainer(Trainer):
         state.epoch += done
         state.step += self._schedule.queued_steps - before if interrupted else done * self._steps
         elapsed = time.perf_counter() - started
-        self._arena.program.trained(self._arena.plan, elapsed)
+        self._schedule.took(elapsed)
         self.epochs_at_once = max(1, min(16 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
         return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
 

@@ -173,7 +173,7 @@ class Plan:
     @functools.cached_property
     def key(self):
         """What tells the stages, and the launches, of finished plans apart, as a few bytes."""
-        known = self.batch_size, self.block_rows, self.parameter_count, *self.launches, *self.validation_launches
+        known = self.batch_size, self.block_rows, self.parameter_count, self.launches, self.validation_launches
         return hashlib.sha256(self.stages.tobytes() + repr(known).encode()).digest()
 
     def constants_with(self, more, dtype):

@@ -23,7 +23,7 @@ MOST_KEPT = 16
 # What `warnings.catch_warnings` changes, for all threads: each task has its own.
 WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
 
-_here = threading.local()
+_here, _kept_lock = threading.local(), threading.Lock()
 
 
 def current():
@@ -38,16 +38,17 @@ def shared(array):
 
 
 def kept(key, make):
-    """Return what ``make()`` made for this key, in this or another task if it is one of the last."""
-    rendezvous = current()
-    if rendezvous is None:
-        return make()
-    values = rendezvous.kept
-    if key not in values:
-        values[key] = make()
+    """Return, in a task, what ``make()`` made for this key, here or in another task if it is one of the last."""
+    values = current().kept
+    with _kept_lock:
+        if key in values:
+            return values[key]
+    value = make()
+    with _kept_lock:
+        values[key] = value
         if len(values) > MOST_KEPT:
             del values[next(iter(values))]
-    return values[key]
+    return value
 
 
 class Rendezvous:

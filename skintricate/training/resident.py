@@ -123,7 +123,8 @@ class Resident:
         self._buffers = [device.buffer_of(array) for array in (phases.table, self._turn, self._counters)]
         self._bind = functools.partial(arena.launcher, "resident", groups, 1, groups, buffers=self._buffers)
         self._program, self._plan = arena.program, plan
-        self._launches = {}
+        self._is_specialized = arena.program.specializes(plan)
+        self._launch = self._bind(plan=plan if self._is_specialized else None)
         self.interrupts = Interrupts()
         self.queued_steps = 0
 
@@ -138,16 +139,15 @@ class Resident:
             self._turn["first_epoch"], self._turn["first_step"], self._turn["steps"] = first_epoch, begin, count
             for buffer, array in zip(self._buffers[1:], (self._turn, self._counters)):
                 self._device.write(buffer, array)
-            self._launcher()(queue, 0)
+            self._launch(queue, 0)
             self.queued_steps += count
             begin += count
             if begin < total:
                 queue.finish()
                 self.seconds_per_epoch = (time.perf_counter() - started) / count * self._steps
 
-    def _launcher(self):
-        """Return the launcher: that of a program of its own where the plan has earned it."""
-        is_own = self._program.specializes(self._plan)
-        if is_own not in self._launches:
-            self._launches[is_own] = self._bind(plan=self._plan if is_own else None)
-        return self._launches[is_own]
+    def took(self, seconds):
+        """Count seconds that epochs took; go on in a program of its own when the plan has earned it."""
+        self._program.trained(self._plan, seconds)
+        if not self._is_specialized and self._program.specializes(self._plan):
+            self._is_specialized, self._launch = True, self._bind(plan=self._plan)

@@ -3,6 +3,7 @@
 import pytest
 
 from skintricate.backend import list_devices, open_device
+from skintricate.kernels import Program, specialized
 from skintricate.kernels.tile import tile_of
 
 
@@ -14,3 +15,27 @@ def gpu():
     if not tile_of(open_device("gpu"), "float32").has_tensor_cores:
         pytest.skip("This GPU has no tensor cores.")
     return "gpu"
+
+
+@pytest.fixture
+def programs_pay_after(monkeypatch):
+    """Return a function that lets plans earn programs of their own when they have trained for so many seconds.
+
+    It returns the list of the plans whose programs gave a kernel from then on.
+    """
+    borrow = Program.borrow
+
+    def use(seconds):
+        for name in ("BUILD_SECONDS", "LOAD_SECONDS"):
+            monkeypatch.setattr(specialized, name, seconds)
+        plans = []
+
+        def spy(self, name, plan=None):
+            kernel = borrow(self, name, plan)
+            plans.extend([] if plan is None else [plan])
+            return kernel
+
+        monkeypatch.setattr(Program, "borrow", spy)
+        return plans
+
+    return use

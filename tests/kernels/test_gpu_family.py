@@ -27,7 +27,7 @@ from contracts import (
 from skintricate import Model, list_devices
 from skintricate.backend import Device, open_device
 from skintricate.exceptions import DeviceError
-from skintricate.kernels import GroupTile, Program, specialized
+from skintricate.kernels import GroupTile
 from skintricate.layers import (
     ELU,
     GELU,
@@ -117,6 +117,12 @@ CONVOLVED = (
     CLASSES,
     CROSS_ENTROPY,
 )
+VALIDATED = (
+    CLASSIFIER,
+    NARROW[17:],
+    CLASSES[17:],
+    {**CROSS_ENTROPY, "early_stopping": True, "validation_data": (NARROW[:17], CLASSES[:17]), "max_iter": 9},
+)
 # Those of which each tells something else of a program of one network.
 OWN = "classes", "weights", "layers of their own", "images", "clipped", "few rows", "rows one by one"
 SCHEDULES = {"staged": None, "one group": 1, "three groups": 3, "five groups": 5}
@@ -171,19 +177,6 @@ def plans(monkeypatch):
     return made
 
 
-@pytest.fixture
-def built(monkeypatch):
-    """Return the list of the programs' builds that kernels were taken from."""
-    names, built = [], Program.built
-
-    def spy(self, name, plan=None):
-        names.append(name)
-        return built(self, name, plan)
-
-    monkeypatch.setattr(Program, "built", spy)
-    return names
-
-
 def train(case, device, dtype="float64", **more):
     """Return a model and its history, trained as a case says."""
     layers, X, y, options = CASES[case] if isinstance(case, str) else case
@@ -197,12 +190,6 @@ def in_schedule(schedule, monkeypatch):
         monkeypatch.setattr(resident, "suits", lambda *_: False)
     else:
         monkeypatch.setattr(resident, "choose_groups", lambda *_: SCHEDULES[schedule])
-
-
-def programs_pay_after(seconds, monkeypatch):
-    """Let plans earn programs of their own when they have trained for so long."""
-    for name in ("BUILD_SECONDS", "LOAD_SECONDS"):
-        monkeypatch.setattr(specialized, name, seconds)
 
 
 def results_of(case, device, dtype="float64", schedule=None):
@@ -307,45 +294,48 @@ def test_the_schedule_is_the_one_asked_for(schedule, float64, gpu_tile, monkeypa
     assert launched == ([] if schedule == "staged" else ["gpu"])
 
 
-@pytest.mark.parametrize("case", [*OWN, pytest.param(CONVOLVED, id="convolved")])
-def test_a_program_of_its_own(case, float64, gpu_tile, built):
+@pytest.mark.parametrize("case", [*OWN, CONVOLVED, VALIDATED], ids=[*OWN, "convolved", "validated"])
+def test_a_program_of_its_own(case, float64, gpu_tile, programs_pay_after, monkeypatch):
     """The bits of the program of all plans, also where one takes over from the other."""
     if not open_device(float64).has_fence:
         pytest.skip("The work-groups of this device cannot wait for each other.")
     gpu_tile(units=8)
+    monkeypatch.setattr(resident, "CAUTION", 1e9)  # a step a launch
     results = []
     for seconds in (1e9, 0.0, 1e-9):
-        with pytest.MonkeyPatch.context() as patch:
-            programs_pay_after(seconds, patch)
-            patch.setattr(resident, "CAUTION", 1e9)  # a step a launch
-            results.append(results_of(case, float64, "float32", "three groups"))
-        assert ("specialized" in built) == (seconds < 1)
+        plans = programs_pay_after(seconds)
+        dtype = "float64" if case == "classes" else "float32"
+        results.append(results_of(case, float64, dtype, "three groups"))
+        assert bool(plans) == (seconds < 1)
     for result in results[1:]:
         assert_bitwise(result, results[0])
 
 
-def test_a_program_of_many_networks(float64, gpu_tile, built, monkeypatch):
-    """Networks that share a plan take their steps in its program; those that do not, in that of all plans."""
+def test_a_program_of_many_networks(float64, gpu_tile, programs_pay_after, monkeypatch):
+    """Networks that share a plan train and predict in its program; those that do not, in that of all plans."""
     if not open_device(float64).has_fence:
         pytest.skip("The work-groups of this device cannot wait for each other.")
     gpu_tile(units=8)
     monkeypatch.setattr(together, "are_worth_a_launch", lambda *_: True)
 
-    def fits(sizes, seconds):
-        programs_pay_after(seconds, monkeypatch)
-        cases = [([Dense(n), TanH(), Dense(3), SoftMax()], NARROW, CLASSES, CROSS_ENTROPY) for n in sizes]
-        calls = [
-            functools.partial(train, case, float64, optimizer=Adam(0.01 * (k + 1))) for k, case in enumerate(cases)
-        ]
-        return flat([model.state.weights for model, _ in together.run_together(calls)])
+    def fit(case, rate):
+        model, _ = train(case, float64, optimizer=Adam(rate))
+        return [*model.state.weights, model.predict(NARROW)]
 
-    expected = fits((7, 7, 7), 1e9)
-    assert "specialized" not in built
-    assert_bitwise(fits((7, 7, 7), 0.0), expected)
-    assert "specialized" in built
-    built.clear()
-    fits((7, 7, 8), 0.0)
-    assert "specialized" not in built
+    def fits(sizes):
+        cases = [([Dense(n), TanH(), Dense(3), SoftMax()], NARROW, CLASSES, CROSS_ENTROPY) for n in sizes]
+        rates = np.arange(1, 1 + len(cases)) / 100
+        return flat(together.run_together([functools.partial(fit, case, rate) for case, rate in zip(cases, rates)]))
+
+    plans = programs_pay_after(1e9)
+    expected = fits((7, 7, 7))
+    assert not plans
+    plans = programs_pay_after(0.0)
+    assert_bitwise(fits((7, 7, 7)), expected)
+    assert len({plan.key for plan in plans}) == 2
+    plans = programs_pay_after(0.0)
+    fits((7, 7, 8))
+    assert not plans
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -9,7 +9,8 @@ from contracts import LOSSES, OPTIMIZERS, assert_bitwise, flat, instances, probl
 
 from skintricate import Model, layers
 from skintricate.exceptions import KernelBuildError
-from skintricate.kernels import STAGE, GroupTile, Program, specialized
+from skintricate.kernels import STAGE, GroupTile, Program, Tile, specialized
+from skintricate.kernels import program as kernels_program
 from skintricate.kernels.specialized import Earnings
 from skintricate.layers import Activation, Dense, Sigmoid, TanH
 from skintricate.losses import MeanSquared
@@ -46,21 +47,27 @@ def test_nobody_asks_for_files_before_they_pay():
 
 def test_cpus_have_no_such_program():
     """Their kernels would not be faster."""
-    tile = SimpleNamespace(family="cpu", builds={"all": None}, options=lambda dtype: [])
-    program = Program(None, "float32", built_in(), tile)
+    program = Program(None, "float32", built_in(), Tile(8, 4, 2, "mad"))
     program.trained(plan_of(10), 1e9)
     assert not program.specializes(plan_of(10))
 
 
-def test_a_program_that_does_not_build_is_done_without(caplog):
+class OutOfMemory(Exception):
+    """What OpenCL raises."""
+
+
+@pytest.mark.parametrize("error", [KernelBuildError, OutOfMemory])
+def test_a_program_that_does_not_build_is_done_without(error, caplog, monkeypatch):
     """It may be the driver's fault, and the network is in training."""
     asked = []
 
-    def fail(source, *_):
+    def fail(device, source, *_):
         asked.append(source)
-        raise KernelBuildError("no registers left")
+        raise error("no registers left")
 
-    program = Program(SimpleNamespace(program=fail), "float32", built_in(), GroupTile(132))
+    monkeypatch.setattr(kernels_program, "build_program", fail)
+    device = SimpleNamespace(cl=SimpleNamespace(Error=OutOfMemory))
+    program = Program(device, "float32", built_in(), GroupTile(132))
     program.trained(plan_of(10), 2 * specialized.BUILD_SECONDS)
     assert not program.specializes(plan_of(10))
     program.trained(plan_of(10), 2 * specialized.BUILD_SECONDS)
@@ -69,15 +76,40 @@ def test_a_program_that_does_not_build_is_done_without(caplog):
     assert "no registers left" in caplog.text
 
 
-def test_stages_are_constants_of_the_source():
+@pytest.fixture
+def sources(monkeypatch):
+    """Let programs of plans be their sources."""
+    monkeypatch.setattr(kernels_program, "build_program", lambda device, source, *_: source)
+    kernel = lambda source, name: [source]  # noqa: E731
+    cl = SimpleNamespace(Error=OutOfMemory, Kernel=kernel)
+    return SimpleNamespace(program=lambda source, *_: source, cl=cl)
+
+
+def test_stages_are_constants_of_the_source(sources):
     plan = plan_of(10)
     plan.stages["inputs"] = 12345, 67890
     plan.stages["tiles"] = 2, 3
-    program = Program(SimpleNamespace(program=lambda source, *_: source), "float32", built_in(), GroupTile(132))
-    source, other = program.built("specialized", plan), program.built("all")
+    program = Program(sources, "float32", built_in(), GroupTile(132))
+    source, other = program.built_for(plan), program.built("all")
     assert [text in source for text in ("12345", "67890", "KERNEL tiles")] == [True, True, False]
     assert [text in other for text in ("12345", "67890", "KERNEL tiles")] == [False, False, True]
-    assert program.built("specialized", plan_of(10)) != source
+    assert program.built_for(plan_of(10)) != source
+
+
+def test_the_last_programs_are_kept(sources, monkeypatch):
+    monkeypatch.setattr(kernels_program, "MOST_PROGRAMS_OF_PLANS", 2)
+    program = Program(sources, "float32", built_in(), GroupTile(132))
+    kernels = [program.borrow("resident", plan_of(n)) for n in (1, 2, 3)]
+    program.give_back([(kernel, "resident", plan_of(n)) for kernel, n in zip(kernels, (1, 2, 3))])
+    assert program.borrow("resident", plan_of(3)) is kernels[2]
+    assert program.borrow("resident", plan_of(2)) is kernels[1]
+    assert program.borrow("resident", plan_of(1)) is not kernels[0]
+
+
+def test_a_plan_is_known_by_when_its_stages_are_launched():
+    one, other = plan_of(10), plan_of(10)
+    other.launches, other.validation_launches = one.launches[:1], one.launches[1:]
+    assert one.key == plan_of(10).key != other.key
 
 
 ACTIVATIONS = [layer for layer in instances(layers) if isinstance(layer, Activation)]
@@ -91,12 +123,6 @@ CASES = [
 ]
 
 
-def programs_pay_after(seconds, monkeypatch):
-    """Let plans earn programs of their own when they have trained for so long."""
-    for name in ("BUILD_SECONDS", "LOAD_SECONDS"):
-        monkeypatch.setattr(specialized, name, seconds)
-
-
 def trained(case, device, seed=0):
     """Return all weights of a model that a case has trained."""
     network, loss, optimizer = case
@@ -108,20 +134,22 @@ def trained(case, device, seed=0):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0][1]}-{case[1]}-{case[2]}")
-def test_every_bit_on_a_gpu(case, gpu, monkeypatch):
+def test_every_bit_on_a_gpu(case, gpu, programs_pay_after):
     """Its compiler makes one of a product and a sum wherever it sees both: it must see the same in both programs."""
     results = []
     for seconds in (1e9, 0.0):
-        programs_pay_after(seconds, monkeypatch)
+        plans = programs_pay_after(seconds)
         results.append(trained(case, gpu))
+        assert bool(plans) == (seconds == 0)
     assert_bitwise(*results)
 
 
-def test_every_bit_of_many_networks_on_a_gpu(gpu, monkeypatch):
+def test_every_bit_of_many_networks_on_a_gpu(gpu, programs_pay_after):
     """As many as have a group each, with products on tensor cores."""
     results = []
     for seconds in (1e9, 0.0):
-        programs_pay_after(seconds, monkeypatch)
+        plans = programs_pay_after(seconds)
         calls = [functools.partial(trained, CASES[-1], gpu, seed) for seed in range(140)]
         results.append(flat(run_together(calls)))
+        assert bool(plans) == (seconds == 0)
     assert_bitwise(*results)

@@ -143,7 +143,7 @@ class Record:
         def recorded_init(made, device, *arguments):
             init(made, device, *arguments)
             self.family = made.tile.family
-            for build in set(made.tile.builds) - {"large", "specialized"}:  # instructions of NVIDIA's; a plan's own
+            for build in set(made.tile.builds) - {"large"}:  # instructions of NVIDIA's
                 names = made.built(build).get_info(device.cl.program_info.KERNEL_NAMES)
                 self.available.update(f"{self.family}/{name}" for name in names.split(";"))
 

@@ -66,21 +66,23 @@ static inline void grid_barrier(volatile global int *seats, int groups, int arri
     SYNC;
 }
 
-/* A plan lies in tables, which each group copies to local memory; or in the code, see specialized.py. */
+/* A plan lies in tables, which each group copies to local memory, as it does with the step; or in the code, where every
+ * item makes the step for itself, see specialized.py. */
 #ifdef SPECIALIZED
 #define LOCAL_PLAN
 #define COPY_PLAN
-#define MAKE_STEP(number, epoch_step)
-#define RUN_STAGES(tile, number, epoch_step) run_stages(BUFFERS, runs, phase->first, tile, number, epoch_step, scratch)
+#define MAKE_STEP(run, number, number_in_epoch)
+#define RUN_STAGES(phase, tile, number, number_in_epoch)                                          \
+    run_stages(BUFFERS, runs, (phase)->first, tile, number, number_in_epoch, scratch)
 #else
 #define LOCAL_PLAN                                                                                \
     local Stage table[MOST_STAGES];                                                               \
     local Step steps[1]
 #define COPY_PLAN COPY_TABLE(stages, table, runs->stage_count)
-#define MAKE_STEP(number, epoch_step)                                                             \
-    if (ITEM == 0) *steps = make_step(BUFFERS, batch < 0 ? runs : runs + 1, number, epoch_step);  \
+#define MAKE_STEP(run, number, number_in_epoch)                                                   \
+    if (ITEM == 0) *steps = make_step(BUFFERS, run, number, number_in_epoch);                     \
     SYNC_LOCAL
-#define RUN_STAGES(tile, number, epoch_step) run_stages(steps, table, phase, tile, scratch)
+#define RUN_STAGES(phase, tile, number, number_in_epoch) run_stages(steps, table, phase, tile, scratch)
 
 /* A tile of a phase's stages: a block of rows goes through all of them, other tiles are those of one after another. */
 static inline void run_stages(STEP step, STAGE table, local const Phase *phase, int tile, local scalar *scratch) {
@@ -132,14 +134,14 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *t
         const int epoch = turn->first_epoch + slot, phase_end = ends ? turn->phase_count : turn->epoch_end;
         for (int p = epoch_step == 0 ? 0 : turn->step_begin; p < phase_end; p++) {
             local const Phase *phase = phase_table + p;
-            /* Made here, since the step's weight is known only after the phase that weighs the steps. */
-            const int batch = phase->validation;
-            const int step_of_epoch = batch < 0 ? epoch_step : batch, step = batch < 0 ? slot * runs->steps + epoch_step : batch;
-            MAKE_STEP(step, step_of_epoch);
+            const int batch = phase->validation, number = batch < 0 ? slot * runs->steps + epoch_step : batch;
+            const int number_in_epoch = batch < 0 ? epoch_step : batch;
+            /* For each phase, since the step's weight is known only after the one that weighs the steps. */
+            MAKE_STEP(batch < 0 ? runs : runs + 1, number, number_in_epoch);
             for (int tile = seat; tile < phase->tiles; tile += groups) {
                 switch (phase->kind) {
                 case BLOCKS:
-                case TILES: RUN_STAGES(tile, step, step_of_epoch); break;
+                case TILES: RUN_STAGES(phase, tile, number, number_in_epoch); break;
                 case ORDER: order_sample(runs, order, tile * ITEMS + ITEM, epoch); break;
                 case WEIGH: weigh_step(runs, sample_weight, order, losses, tile, scratch); break;
                 case SCORE: reduce_score(runs, losses, history, control, slot, capacity, scratch); break;
