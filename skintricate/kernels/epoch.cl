@@ -51,20 +51,16 @@ static inline bool halting_holds(const global scalar *pairs, int count, scalar l
 static inline void record_epoch(TABLE const Run *run, const global scalar *constants, global scalar *history,
                                 global int *control, int slot, int capacity, scalar total, scalar total_correct,
                                 scalar total_weight) {
-    /* Asked for at once, since a GPU waits for each. */
-    const scalar best = history[BEST_LOSS], tolerance = history[TOLERANCE];
-    const int epochs = control[1], before = control[2];
     const scalar loss = total_weight > 0 ? total / total_weight : 0;
     const scalar accuracy = total_weight > 0 ? total_correct / total_weight : 0;
-    const int without_improvement = run->early_stopping ? before : loss > best - tolerance ? before + 1 : 0;
     history[HISTORY_HEAD + slot] = loss;
     history[HISTORY_HEAD + capacity + slot] = accuracy;
-    history[BEST_LOSS] = fmin(best, loss);
-    control[1] = epochs + 1;
-    control[2] = without_improvement;
+    control[1] += 1;
+    if (!run->early_stopping) control[2] = loss > history[BEST_LOSS] - history[TOLERANCE] ? control[2] + 1 : 0;
+    history[BEST_LOSS] = fmin(history[BEST_LOSS], loss);
     if (!isfinite(loss)) control[0] = NOT_FINITE;
     else if (halting_holds(constants + run->halting, run->halting_count, loss, accuracy)) control[0] = HALTED;
-    else if (run->patience > 0 && without_improvement > run->patience) control[0] = NO_IMPROVEMENT;
+    else if (run->patience > 0 && control[2] > run->patience) control[0] = NO_IMPROVEMENT;
 }
 
 /* Record the loss and the accuracy of step s of an epoch. */
