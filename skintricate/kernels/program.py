@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from skintricate.backend.programs import build_program, has_binary
 from skintricate.exceptions import KernelBuildError
-from skintricate.kernels.specialized import Earnings, phases_of, tables_of
+from skintricate.kernels.specialized import Earnings, definitions_of
 from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL_STAGES, definitions
 
 log = logging.getLogger("skintricate")
@@ -24,7 +24,19 @@ SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
 OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_SOURCES = ("narrow", "product", "mma", "warp", "wide", "elementwise", "loss", "rows", "staged", "resident")
+GPU_SOURCES = (
+    "narrow",
+    "product",
+    "mma",
+    "warp",
+    "wide",
+    "elementwise",
+    "loss",
+    "rows",
+    "tables",
+    "staged",
+    "resident",
+)
 SOURCES = {
     "cpu": (
         *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "optional", "cpu/window", "cpu/convolution"),
@@ -256,7 +268,7 @@ class Program:
         """Return the ``pyopencl.Program`` of one of the tile's builds."""
         if name not in self._programs:
             build = self.tile.builds[name]
-            source = self._source({name: self._text(name) for name in source_names(self.tile, self._optional, name)})
+            source = self._source(source_names(self.tile, self._optional, name))
             self._programs[name] = self._device.program(source, [*self._options, *build.options], build.revise)
         return self._programs[name]
 
@@ -283,23 +295,19 @@ class Program:
         """Return the source of a plan's program, its options and what is done to its binary."""
         build = self.tile.build_of_a_plan
         names = source_names(self.tile, self._optional, "all")
-        texts = {name: self._text(name) for name in names if name != "gpu/staged"}
-        texts["gpu/resident"] = phases_of(plan) + texts["gpu/resident"]
-        source = self._source({"tables": tables_of(plan), **texts})
+        names = ["gpu/specialized" if name == "gpu/tables" else name for name in names if name != "gpu/staged"]
+        source = self._source(names, definitions_of(plan))
         return source, [*self._options, *build.options], build.revise
 
-    def _text(self, name):
-        """Return the text of one of the sources."""
-        return _text(name, self.tile, self._optional)
-
-    def _source(self, texts):
-        """Return the source of a program whose files have these texts."""
+    def _source(self, names, definitions=""):
+        """Return the source of a program of these files, with further macros."""
         return "\n".join(
             [
                 _definitions(self._optional),
+                definitions,
                 read_source("common"),
                 read_source("random"),
                 self.vocabulary.source(),
-                *texts.values(),
+                *(_text(name, self.tile, self._optional) for name in names),
             ]
         )

@@ -6,6 +6,8 @@ vanish. The arithmetic stays, and so do the bits. Building takes seconds, so it 
 
 import math
 
+import numpy as np
+
 # Fields of a Run that follow from a plan.
 KNOWN_FIELDS = ("batch_size", "block_rows", "parameter_count")
 # Seconds that building such a program takes on an H200 (3 to 9), and loading it from disk (0.004, or 1 where the driver
@@ -13,54 +15,26 @@ KNOWN_FIELDS = ("batch_size", "block_rows", "parameter_count")
 BUILD_SECONDS, LOAD_SECONDS = 5.0, 0.1
 
 
-def tables_of(plan):
-    """Return the text that holds what is known of a plan, for functions that ``group.cl`` is read before."""
-    rows = ",\n".join(f"    {{{', '.join(map(str, row))}}}" for row in plan.stages.tolist())
-    known = "\n".join(f"    run.{name} = {getattr(plan, name)};" for name in KNOWN_FIELDS)
-    return f"""
-constant Stage STAGES[] = {{
-{rows}
-}};
-
-static inline Run known_run(local const Run *runs) {{
-    Run run = *runs;
-{known}
-    return run;
-}}
-"""
+def definitions_of(plan):
+    """Return the macros that ``gpu/specialized.cl`` needs of a plan."""
+    rows = [f"{{{', '.join(map(str, row))}}}" for row in plan.stages.tolist()]
+    known = [f"run.{name} = {getattr(plan, name)}" for name in KNOWN_FIELDS]
+    phases = [_phase(plan, launch, "runs") for launch in plan.launches]
+    phases += [_phase(plan, launch, "runs + 1") for launch in plan.validation_launches]
+    macros = {"STAGES_OF_PLAN": ", ".join(rows), "KNOWN_OF_RUN": "; ".join(known), "PHASES_OF_PLAN": " ".join(phases)}
+    return "\n".join(f"#define {name} {text}" for name, text in macros.items())
 
 
-def phases_of(plan):
-    """Return the text of the function that makes a tile of a phase, the one that begins with stage ``first``."""
-    cases = [_case(plan, launch, "runs") for launch in plan.launches]
-    cases += [_case(plan, launch, "runs + 1") for launch in plan.validation_launches]
-    return f"""
-static inline void run_stages(BUFFER_ARGUMENTS, local const Run *runs, int first, int tile, int number, int epoch_step,
-                              local scalar *scratch) {{
-    switch (first) {{
-{"".join(cases)}    }}
-}}
-"""
-
-
-def _case(plan, launch, runs):
-    """Return the text that makes a tile of the phase of a launch."""
-    lines, begin = [], 0
-    for k in range(launch.first, launch.end):
-        if launch.kernel == "rows":
-            lines.append(f"rows_of_stage(step, STAGES + {k}, tile, scratch); SYNC;")
-            continue
-        end = begin + int(plan.stages["tiles"][k])
-        lines.append(f"if (tile >= {begin} && tile < {end}) run_tile(step, STAGES + {k}, tile - {begin}, scratch);")
-        begin = end
-    body = "\n".join(f"        {line}" for line in lines)
-    return f"""    case {launch.first}: {{
-        const Run run = known_run({runs});
-        const Step step[1] = {{make_step(BUFFERS, &run, number, epoch_step)}};
-{body}
-        break;
-    }}
-"""
+def _phase(plan, launch, runs):
+    """Return the case of the phase of a launch."""
+    numbers = range(launch.first, launch.end)
+    if launch.kernel == "rows":
+        statements = [f"BLOCK_OF({k})" for k in numbers]
+    else:
+        ends = np.cumsum(plan.stages["tiles"][launch.first : launch.end])
+        begins = ends - plan.stages["tiles"][launch.first : launch.end]
+        statements = [f"TILES_OF({k}, {begin}, {end})" for k, begin, end in zip(numbers, begins, ends)]
+    return f"PHASE({launch.first}, {runs}, {' '.join(statements)})"
 
 
 class Earnings:

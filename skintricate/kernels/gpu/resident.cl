@@ -14,7 +14,7 @@
 
 /* Count an arrival, and wait for so many of them: what was written before each is then seen. */
 #if defined(__NV_CL_C_VERSION) && defined(ASYNCHRONOUS_COPY)
-/* From compute capability 8.0: a fence on either side would take longer. */
+/* From compute capability 8.0, each in one instruction. */
 static inline void arrive(volatile global int *count) {
     asm volatile("red.release.gpu.global.add.s32 [%0], 1;" :: "l"(count) : "memory");
 }
@@ -65,39 +65,6 @@ static inline void grid_barrier(volatile global int *seats, int groups, int arri
     }
     SYNC;
 }
-
-/* A plan lies in tables, which each group copies to local memory, as it does with the step; or in the code, where every
- * item makes the step for itself, see specialized.py. */
-#ifdef SPECIALIZED
-#define LOCAL_PLAN
-#define COPY_PLAN
-#define MAKE_STEP(run, number, number_in_epoch)
-#define RUN_STAGES(phase, tile, number, number_in_epoch)                                          \
-    run_stages(BUFFERS, runs, (phase)->first, tile, number, number_in_epoch, scratch)
-#else
-#define LOCAL_PLAN                                                                                \
-    local Stage table[MOST_STAGES];                                                               \
-    local Step steps[1]
-#define COPY_PLAN COPY_TABLE(stages, table, runs->stage_count)
-#define MAKE_STEP(run, number, number_in_epoch)                                                   \
-    if (ITEM == 0) *steps = make_step(BUFFERS, run, number, number_in_epoch);                     \
-    SYNC_LOCAL
-#define RUN_STAGES(phase, tile, number, number_in_epoch) run_stages(steps, table, phase, tile, scratch)
-
-/* A tile of a phase's stages: a block of rows goes through all of them, other tiles are those of one after another. */
-static inline void run_stages(STEP step, STAGE table, local const Phase *phase, int tile, local scalar *scratch) {
-    STAGE stage = table + phase->first;
-    if (phase->kind == BLOCKS) {
-        for (; stage < table + phase->end; stage++) {
-            rows_of_stage(step, stage, tile, scratch);
-            SYNC;
-        }
-    } else {
-        for (; tile >= stage->tiles; stage++) tile -= stage->tiles;
-        run_tile(step, stage, tile, scratch);
-    }
-}
-#endif
 
 KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *turns, volatile global int *seats,
                 int turn_count, int groups_of_turn) {
