@@ -24,19 +24,8 @@ SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
 OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_SOURCES = (
-    "narrow",
-    "product",
-    "mma",
-    "warp",
-    "wide",
-    "elementwise",
-    "loss",
-    "rows",
-    "tables",
-    "staged",
-    "resident",
-)
+GPU_PRODUCTS = ("narrow", "product", "mma", "warp", "wide")
+GPU_SOURCES = (*GPU_PRODUCTS, "elementwise", "loss", "rows", "tables", "staged", "resident")
 SOURCES = {
     "cpu": (
         *(*SHARED_SOURCES, "cpu/tile", *OPTIONAL_SOURCES, "optional", "cpu/window", "cpu/convolution"),

@@ -16,7 +16,7 @@
     for (int tile = get_group_id(0); first < end; first++) {                                      \
         const int tiles = stages[first].tiles;                                                    \
         if (tile >= 0 && tile < tiles) {                                                          \
-            local const Stage *stage = row;                                                       \
+            STAGE stage = row;                                                                    \
             COPY_TABLE(stages + first, row, 1);                                                   \
             SYNC_LOCAL;                                                                           \
             STATEMENT;                                                                            \
