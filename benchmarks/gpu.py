@@ -49,7 +49,7 @@ SCAN_STEPS = 200
 # skorch's loader gathers a batch row by row; larger ones are not timed.
 LARGEST_SKORCH_BATCH = 256
 MODELS = 500
-# Networks of larger batches have launches of their own, not a program.
+# The cases of larger batches have products that are launches of their own.
 LARGEST_BATCH_OF_A_PROGRAM = 1024
 
 

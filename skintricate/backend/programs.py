@@ -1,9 +1,12 @@
 """Build a program, from the binary on disk where there is one."""
 
+import threading
 import warnings
 
 from skintricate.backend import cache
 from skintricate.exceptions import KernelBuildError
+
+_lock = threading.Lock()
 
 
 def build_program(device, source, options, revise=None):
@@ -27,7 +30,7 @@ def build_program(device, source, options, revise=None):
     cl, handle = device.cl, device.handle
     key = _key_of(device, source, options)
     binary = cache.read_binary(key)
-    with warnings.catch_warnings():
+    with _lock, warnings.catch_warnings():  # which is for all threads
         # Intel and NVIDIA write to the log on every build.
         warnings.simplefilter("ignore", cl.CompilerWarning)
         if binary is not None:

@@ -207,16 +207,18 @@ class Program:
     tile : Tile or GroupTile
     optional : sequence of str, default=()
         The optional sources that its networks need.
+    specializes_plans : bool, default=True
+        Whether plans may earn programs of their own.
     """
 
-    def __init__(self, device, dtype, vocabulary, tile, optional=()):
+    def __init__(self, device, dtype, vocabulary, tile, optional=(), specializes_plans=True):
         self.tile = tile
         self.vocabulary = vocabulary
         self.itemsize = 4 if dtype == "float32" else 8
         self._device, self._options, self._optional = device, tile.options(dtype), optional
         self._programs, self._free = {}, {}
         self._of_plans, self._lock = {}, threading.Lock()
-        self._earnings = Earnings(self._is_kept) if tile.build_of_a_plan else None
+        self._earnings = Earnings(self._is_kept) if specializes_plans and tile.build_of_a_plan else None
 
     def borrow(self, name, plan=None):
         """Return a kernel object whose arguments belong to the borrower until ``give_back``.
@@ -224,11 +226,11 @@ class Program:
         With ``plan`` it is that of the plan's own program. Making one costs a tenth of a millisecond, as much as a step
         of a small network.
         """
+        program = None if plan is None else self.built_for(plan)
         try:
             return self._free[name, plan and plan.key].pop()
         except (KeyError, IndexError):
-            program = self.built(self.tile.build_of(name)) if plan is None else self.built_for(plan)
-            return self._device.cl.Kernel(program, name)
+            return self._device.cl.Kernel(program or self.built(self.tile.build_of(name)), name)
 
     def give_back(self, kernels):
         """Take kernels back, a sequence of ``(kernel, name, plan)``."""
@@ -262,7 +264,7 @@ class Program:
         return self._programs[name]
 
     def built_for(self, plan):
-        """Return the ``pyopencl.Program`` of a plan."""
+        """Return the ``pyopencl.Program`` of a plan, which is then the last to be forgotten."""
         with self._lock:
             program = self._of_plans.pop(plan.key, None)
             if program is None:

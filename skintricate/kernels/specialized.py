@@ -4,8 +4,6 @@ Sizes, places and codes of stages are then known where the kernels are compiled:
 vanish. The arithmetic stays, and so do the bits. Building takes seconds, so it is for plans that train for long.
 """
 
-import math
-
 import numpy as np
 
 # Fields of a Run that follow from a plan.
@@ -40,7 +38,7 @@ def _phase(plan, launch, runs):
 class Earnings:
     """How long plans have run: for as long as its program takes to be had, and a plan has earned one.
 
-    So no training is much more than twice as long as with the better choice, whatever follows.
+    So what is built in vain takes no longer, roughly, than the training before it.
 
     Parameters
     ----------
@@ -50,7 +48,7 @@ class Earnings:
 
     def __init__(self, is_kept):
         self._is_kept = is_kept
-        self._seconds, self._kept = {}, {}
+        self._seconds, self._kept, self._refused = {}, {}, set()
 
     def trained(self, plan, seconds):
         """Count seconds in which a plan has run."""
@@ -58,11 +56,13 @@ class Earnings:
 
     def refuse(self, plan):
         """Let a plan never earn one: its program does not build."""
-        self._seconds[plan.key], self._kept[plan.key] = -math.inf, False
+        self._refused.add(plan.key)
 
     def suffice(self, plan):
         """Say whether a plan has earned a program."""
         key = plan.key
+        if key in self._refused:
+            return False
         seconds = self._seconds.get(key, 0.0)
         if LOAD_SECONDS <= seconds < BUILD_SECONDS and key not in self._kept:
             self._kept[key] = self._is_kept(plan)

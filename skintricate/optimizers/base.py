@@ -90,6 +90,7 @@ class Optimizer(Configurable):
         rate = rate(epochs) if isinstance(rate, Schedule) else np.full(n_steps, float(rate))
         values = self.scalars(first_step + np.arange(1.0, n_steps + 1), rate)
         table = np.empty((n_steps, len(self.scalar_names)), dtype)
-        for column, name in enumerate(self.scalar_names):
-            table[:, column] = values[name]
+        with np.errstate(over="ignore"):  # an infinite rate shows as divergence
+            for column, name in enumerate(self.scalar_names):
+                table[:, column] = values[name]
         return table

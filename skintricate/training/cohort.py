@@ -112,6 +112,8 @@ class Cohort:
 
     def _kernel(self):
         """Return the kernel of a launch: that of a program of its own where the plan that all share has earned it."""
+        if True in self._kernels:
+            return self._kernels[True]
         is_own = self._plan is not None and self._program.specializes(self._plan)
         if is_own not in self._kernels:
             self._kernels[is_own] = kernel = self._program.borrow("resident", self._plan if is_own else None)

@@ -103,8 +103,7 @@ class Contents:
     def scalars(self, n_steps, epoch, steps_per_epoch):
         """Return the optimizer's scalars of the next steps; ``epoch`` is where they begin."""
         epochs = epoch + np.arange(n_steps) / steps_per_epoch
-        with np.errstate(over="ignore"):  # an infinite rate shows as divergence
-            return self._options.optimizer.scalar_table(self.state.step, epochs, self.dtype)
+        return self._options.optimizer.scalar_table(self.state.step, epochs, self.dtype)
 
     def history_head(self):
         """Return what the device compares losses and scores with."""

@@ -47,6 +47,7 @@ class ResidentTrainer(Trainer):
             0, ``NO_IMPROVEMENT``, ``NOT_FINITE``, ``INTERRUPTED`` or ``HALTED``.
         """
         epochs = min(epochs, self._capacity, self.epochs_at_once)
+        self._schedule.prepare()
         started = time.perf_counter()
         state, before = self._state, self._schedule.queued_steps
         self._write_scalars(epochs * self._steps, state.epoch, self._steps)
@@ -63,7 +64,7 @@ class ResidentTrainer(Trainer):
         state.epoch += done
         state.step += self._schedule.queued_steps - before if interrupted else done * self._steps
         elapsed = time.perf_counter() - started
-        self._schedule.took(elapsed)
+        self._arena.program.trained(self._arena.plan, elapsed)
         self.epochs_at_once = max(1, min(16 * self.epochs_at_once, int(PATIENCE * epochs / max(elapsed, 1e-9))))
         return self._read_history(done, self._steps), INTERRUPTED if interrupted else int(control[0])
 

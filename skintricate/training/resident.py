@@ -123,10 +123,17 @@ class Resident:
         self._buffers = [device.buffer_of(array) for array in (phases.table, self._turn, self._counters)]
         self._bind = functools.partial(arena.launcher, "resident", groups, 1, groups, buffers=self._buffers)
         self._program, self._plan = arena.program, plan
-        self._is_specialized = arena.program.specializes(plan)
-        self._launch = self._bind(plan=plan if self._is_specialized else None)
+        self._is_specialized, self._launch = False, None
+        self.prepare()
         self.interrupts = Interrupts()
         self.queued_steps = 0
+
+    def prepare(self):
+        """Bind the kernel: that of a program of its own as soon as the plan has earned it."""
+        if not self._is_specialized and self._program.specializes(self._plan):
+            self._is_specialized, self._launch = True, self._bind(plan=self._plan)
+        elif self._launch is None:
+            self._launch = self._bind()
 
     def queue_epochs(self, epochs, first_epoch):
         """Queue epochs of which ``first_epoch`` is the first; their results go to the history's first slots."""
@@ -145,9 +152,3 @@ class Resident:
             if begin < total:
                 queue.finish()
                 self.seconds_per_epoch = (time.perf_counter() - started) / count * self._steps
-
-    def took(self, seconds):
-        """Count seconds that epochs took; go on in a program of its own when the plan has earned it."""
-        self._program.trained(self._plan, seconds)
-        if not self._is_specialized and self._program.specializes(self._plan):
-            self._is_specialized, self._launch = True, self._bind(plan=self._plan)

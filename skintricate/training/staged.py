@@ -38,8 +38,8 @@ class Staged:
         self.interrupts = Interrupts()
         self.queued_steps = 0
 
-    def took(self, seconds):
-        """Do nothing with the seconds that epochs took: a plan's own program has no launches of stages."""
+    def prepare(self):
+        """Do nothing: a plan's own program has no launches of stages."""
 
     def set_steps(self, steps):
         """Set the steps of an epoch, for a slice shorter than the others."""

@@ -55,7 +55,8 @@ class Trial:
             CategoricalCrossEntropy(), Adam(1e-9), batch_size=self.batch_size, max_iter=1000, n_iter_no_change=None
         )
         state = NetworkState.initial(network, infer_shapes(network, self.units[0]), 0, dtype)
-        program = Program(device, dtype, built_in(), tile)
+        # All tiles are compared in programs of the same kind.
+        program = Program(device, dtype, built_in(), tile, specializes_plans=False)
         plan = lower_training(network, data, program, options, None)
         return ResidentTrainer(device, dtype, program, plan, state, data, options, None)
 

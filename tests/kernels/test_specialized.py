@@ -96,14 +96,35 @@ def test_stages_are_constants_of_the_source(sources):
     assert program.built_for(plan_of(10)) != source
 
 
-def test_the_last_programs_are_kept(sources, monkeypatch):
+def test_the_programs_used_last_are_kept(sources, monkeypatch):
     monkeypatch.setattr(kernels_program, "MOST_PROGRAMS_OF_PLANS", 2)
     program = Program(sources, "float32", built_in(), GroupTile(132))
-    kernels = [program.borrow("resident", plan_of(n)) for n in (1, 2, 3)]
-    program.give_back([(kernel, "resident", plan_of(n)) for kernel, n in zip(kernels, (1, 2, 3))])
-    assert program.borrow("resident", plan_of(3)) is kernels[2]
+
+    def use(n):
+        kernel = program.borrow("resident", plan_of(n))
+        program.give_back([(kernel, "resident", plan_of(n))])
+        return kernel
+
+    kernels = [use(n) for n in (1, 2)]
+    assert use(1) is kernels[0]
+    use(3)
+    assert use(1) is kernels[0]
+    assert use(2) is not kernels[1]
+
+
+def test_a_kernel_of_a_forgotten_program_is_dropped(sources, monkeypatch):
+    monkeypatch.setattr(kernels_program, "MOST_PROGRAMS_OF_PLANS", 1)
+    program = Program(sources, "float32", built_in(), GroupTile(132))
+    kernels = [program.borrow("resident", plan_of(n)) for n in (1, 2)]
+    program.give_back([(kernel, "resident", plan_of(n)) for n, kernel in enumerate(kernels, 1)])
     assert program.borrow("resident", plan_of(2)) is kernels[1]
     assert program.borrow("resident", plan_of(1)) is not kernels[0]
+
+
+def test_tuning_compares_programs_of_the_same_kind():
+    program = Program(None, "float32", built_in(), GroupTile(132), specializes_plans=False)
+    program.trained(plan_of(10), 1e9)
+    assert not program.specializes(plan_of(10))
 
 
 def test_a_plan_is_known_by_when_its_stages_are_launched():

@@ -8,6 +8,7 @@
 #define MAKE_STEP(run, number, number_in_epoch)                                                   \
     if (ITEM == 0) *steps = make_step(BUFFERS, run, number, number_in_epoch);                     \
     SYNC_LOCAL
+/* The step has these numbers. */
 #define RUN_STAGES(phase, tile, number, number_in_epoch) run_stages(steps, table, phase, tile, scratch)
 
 /* A tile of a phase's stages: a block of rows goes through all of them, other tiles are those of one after another. */
