@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from unittest import mock
 
 import contenders
 import numpy as np
@@ -211,18 +212,10 @@ def models(place, arguments):
     return row
 
 
-@contextlib.contextmanager
 def own_programs(has_program):
-    """Let networks have programs of their own at once, or never."""
-    names = "BUILD_SECONDS", "LOAD_SECONDS"
-    before = [getattr(specialized, name) for name in names]
-    for name in names:
-        setattr(specialized, name, 0.0 if has_program else math.inf)
-    try:
-        yield
-    finally:
-        for name, seconds in zip(names, before):
-            setattr(specialized, name, seconds)
+    """Let networks have programs of their own at once, or never, inside ``with``."""
+    seconds = 0.0 if has_program else math.inf
+    return mock.patch.multiple(specialized, BUILD_SECONDS=seconds, LOAD_SECONDS=seconds)
 
 
 def our_models(case, place, X, y, has_program=True):

@@ -23,8 +23,8 @@ static inline real through_activation(STEP step, STAGE stage, size_t at, real gr
 }
 
 /* Sums over the rows of a block, of each row's first lane; store them as one or as two partial losses. */
-static inline void store_losses(STEP step, STAGE stage, int first, int numbers, scalar loss,
-                                scalar correct, int count, local scalar *scratch) {
+static inline void store_losses(STEP step, STAGE stage, int first, int numbers, scalar loss, scalar correct, int count,
+                                local scalar *scratch) {
     const int log_lanes = stage->log_lanes, r = ITEM >> log_lanes;
     if (r < count && (ITEM & ((1 << log_lanes) - 1)) == 0) {
         scratch[r] = loss;
@@ -46,8 +46,7 @@ static inline void store_losses(STEP step, STAGE stage, int first, int numbers, 
     const int code = r < count && step->run->class_codes ? (int)step->Y[row] : 0;                 \
     const scalar weight = r < count && step->run->weighted ? step->sample_weight[row] : (scalar)1
 
-FUNCTION void loss_elementwise_rows(STEP step, STAGE stage, int block, int n0, int count,
-                                    local scalar *scratch) {
+FUNCTION void loss_elementwise_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS;
     const global scalar *p = step->constants + stage->constants;
     const scalar scale = p[0], threshold = p[1];
@@ -81,8 +80,7 @@ FUNCTION void loss_elementwise_rows(STEP step, STAGE stage, int block, int n0, i
 
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
  * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
-FUNCTION void loss_softmax_rows(STEP step, STAGE stage, int block, int n0, int count,
-                                local scalar *scratch) {
+FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first;
     global scalar *target = step->workspace + stage->target + first;
@@ -128,8 +126,7 @@ FUNCTION void loss_softmax_rows(STEP step, STAGE stage, int block, int n0, int c
  * LABEL_HITS       rows where every output is on its label's side of one half
  * SQUARED_ERRORS   squared errors, each output's times its constant
  */
-FUNCTION void validation_score_rows(STEP step, STAGE stage, int block, int n0, int count,
-                                    local scalar *scratch) {
+FUNCTION void validation_score_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first, *factors = step->constants + stage->constants;
     const global scalar *targets = step->Y + row * step->run->target_columns;
