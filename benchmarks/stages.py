@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--precision", default="highest", help="of large products on a GPU")
     parser.add_argument("--staged", action="store_true", help="time the launches of the staged schedule")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.sizes.split(",")]
@@ -53,7 +54,7 @@ def main():
         print(phases(device, sizes, arguments))
 
 
-def open_trainer(device, dtype, sizes, batch):
+def open_trainer(device, dtype, sizes, batch, precision):
     """Return the trainer of a ReLU network on made-up classes."""
     network = []
     for units in sizes[1:]:
@@ -63,7 +64,8 @@ def open_trainer(device, dtype, sizes, batch):
     X = generator.normal(size=(EPOCH_STEPS * batch, sizes[0])).astype(dtype)
     y = generator.integers(sizes[-1], size=(EPOCH_STEPS * batch, 1)).astype(dtype)
     state = NetworkState.initial(network, infer_shapes(network, sizes[0]), 0, dtype)
-    options = FitOptions(CategoricalCrossEntropy(), Adam(1e-9), batch_size=batch, max_iter=2000, n_iter_no_change=None)
+    choices = {"batch_size": batch, "max_iter": 2000, "n_iter_no_change": None, "precision": precision}
+    options = FitOptions(CategoricalCrossEntropy(), Adam(1e-9), **choices)
     trainer = make_trainer(device, dtype, network, state, Data(X, y, class_codes=True), options)
     trainer.run(trainer.epochs_at_once)  # sets the order of the samples and the optimizer's scalars
     return trainer
@@ -76,7 +78,7 @@ class Laboratory:
         choose = resident.choose_groups
         resident.choose_groups = choose if groups is None else lambda *_: groups
         self._device, self._repeats = device, arguments.repeats
-        self.trainer = open_trainer(device, arguments.dtype, sizes, arguments.batch)
+        self.trainer = open_trainer(device, arguments.dtype, sizes, arguments.batch, arguments.precision)
         resident.choose_groups = choose
         self.plan, schedule = self.trainer._plan, self.trainer._schedule
         self._schedule, self._launch = schedule, schedule._launch
@@ -142,7 +144,7 @@ def phases(device, sizes, arguments):
 
 def staged(device, sizes, arguments):
     """Return a table of the launches of the staged schedule."""
-    trainer = open_trainer(device, arguments.dtype, sizes, arguments.batch)
+    trainer = open_trainer(device, arguments.dtype, sizes, arguments.batch, arguments.precision)
     plan, launchers = trainer._plan, trainer._arena.step_launchers()
     rows = []
     for launch, launcher in zip(plan.launches, launchers):

@@ -13,14 +13,14 @@ from skintricate.exceptions import KernelBuildError
 
 MARK = b"//@"
 # Of what is done here to binaries: part of what a program is known by in the cache.
-REVISION = 1
+REVISION = 2
 PROBE = 'kernel void probe(void) { asm volatile("//@wgmma.fence.sync.aligned;" ::: "memory"); }'
 
 
-def with_marked_lines(binary, groups=1):
+def with_marked_lines(binary, groups=()):
     """Return a program's PTX with the marked lines as instructions, for the architecture that has them.
 
-    Kernels get as many registers as let so many of their work-groups share a compute unit.
+    ``groups`` are those of ``with_room_for``.
 
     Raises
     ------
@@ -34,11 +34,14 @@ def with_marked_lines(binary, groups=1):
 
 
 def with_room_for(binary, groups):
-    """Return a program's PTX with kernels that leave registers, and local memory, for so many groups of a compute unit.
+    """Return a program's PTX with kernels that leave registers for several work-groups of a compute unit.
 
-    A binary that is no PTX comes back as it is.
+    ``groups`` are pairs of a kernel's name and its number of them. A binary that is no PTX comes back as it is.
     """
-    return re.sub(rb"(?m)^(\.reqntid .*)$", rb"\1\n.minnctapersm %d" % groups, binary)
+    for name, number in groups:
+        begin = rb"(?m)(\.entry\s+%s\s*\([^)]*\)\s*^\.reqntid .*)$" % name.encode()
+        binary = re.sub(begin, rb"\1\n.minnctapersm %d" % number, binary)
+    return binary
 
 
 def knows_wgmma(device):

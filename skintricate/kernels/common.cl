@@ -55,9 +55,10 @@
 #else
 #define RUN TABLE
 #endif
-/* Compiled once and called. */
+/* Never called; and compiled once and called. */
+#define INLINED static inline __attribute__((always_inline))
 #ifdef INLINE
-#define FUNCTION static inline __attribute__((always_inline))
+#define FUNCTION INLINED
 #else
 #define FUNCTION static __attribute__((noinline))
 #endif

@@ -45,7 +45,7 @@ class Tile:
     multiply_add: str
     parts: int = 1
 
-    family = "cpu"
+    family, rows_kernel = "cpu", "rows"
     local_size = 1
     has_tensor_cores = False
     # Products of weights' gradients whose tiles end in the update.
@@ -55,8 +55,8 @@ class Tile:
     builds = {"all": Build()}
     # No plan has a program of its own, which would not be faster.
     build_of_a_plan = None
-    # Parts of a batch begin at multiples of it.
-    part_unit = 1
+    # Parts of a batch, and tensors, begin at multiples of them.
+    part_unit = line = 1
 
     @classmethod
     def of(cls, device, dtype):
@@ -101,6 +101,10 @@ class Tile:
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
         return columns
+
+    def for_weights(self, batch_size, weights):
+        """Return the tile that cuts the stages of a network that has these weights: any is cut alike."""
+        return self
 
     def block_rows(self, batch_size):
         """Return the rows that a work-group takes through several stages."""

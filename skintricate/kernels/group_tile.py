@@ -10,6 +10,8 @@ from skintricate.kernels.build import Build, type_options
 from skintricate.kernels.stage import (
     COLUMN_STAGES,
     MOST_PARTS,
+    OF_WARPS,
+    PACKED_TOGETHER,
     PRODUCTS,
     ROW_STAGES,
     TABLE_STAGES,
@@ -23,14 +25,16 @@ PASSES = {"highest": 3, "high": 1, "medium": 0}
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
 WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
+# Rows for each compute unit from which a batch is taken in blocks of many.
+LEAST_ROWS = 8
 # Work-items of a group that trains a network by itself: several groups share a compute unit.
 WHOLE_ITEMS = 256
-# Kernels of large products.
-LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands")
+# Kernels of large products, and of what stands beside them in a large batch.
+LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands", "large_rows")
 # What the sums of a part of a batch cost, as a share of a large product.
 SUMS_OF_A_PART = 0.05
-# Words of a column of a packed chunk, and columns that a group packs; see gpu/pack.cl.
-PACKED_WORDS, PACKED_BY_A_GROUP = 16, 64
+# Words of a column of a packed chunk, columns that a group packs at a time, and groups of a unit; see gpu/pack.cl.
+PACKED_WORDS, PACKED_AT_A_TIME, PACKING_GROUPS = 16, 64 * PACKED_TOGETHER, 6
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class GroupTile:
         Rows that a group has at once.
     is_whole_network : bool, default=False
         Whether a group trains a network by itself; its products are made by warps, see ``gpu/warp.cl``.
+    is_large_batch : bool, default=False
+        Whether the network has large products: its other products are made by warps, too, see ``gpu/blocks.cl``.
     """
 
     units: int
@@ -78,8 +84,11 @@ class GroupTile:
     narrow_columns: int = 16
     most_block_rows: int = 8
     is_whole_network: bool = False
+    is_large_batch: bool = False
 
     family = "gpu"
+    # Scalars at whose multiples tensors and packed operands begin: a line of the cache.
+    line = 32
     updating = ("dense_backward_weights",)
     # Batches of so few rows have their weights' gradients summed vector by vector.
     few_rows, few_weights = 16, 4096
@@ -109,17 +118,18 @@ class GroupTile:
 
     @property
     def large_sources(self):
-        """The files that make large products."""
-        return ("gpu/wgmma", "gpu/pack") if self.has_wgmma else ("gpu/tensor",)
+        """The files that make large products, and what stands beside them."""
+        return ("gpu/wgmma", "gpu/pack", "gpu/blocks") if self.has_wgmma else ("gpu/tensor",)
 
     @property
     def builds(self):
         """Its programs: that of large products, which most networks have none of, and that of all else."""
         builds = {"all": self._build()}
         if self.has_wgmma and not self.is_whole_network:
-            builds["large"] = _revised(("-DINLINE",), ptx.with_marked_lines, self.groups_of_a_unit)
+            options = ("-DINLINE", "-DLARGE_BATCH", "-DTENSOR_ITEMS=256")
+            builds["large"] = _revised(options, ptx.with_marked_lines, self._room)
         elif self.has_tensor_cores and not self.is_whole_network:
-            builds["large"] = Build(("-DINLINE",))
+            builds["large"] = Build(("-DINLINE", "-DTENSOR_ITEMS=128"))
         return builds
 
     @property
@@ -129,7 +139,7 @@ class GroupTile:
 
     def _build(self, *options):
         """Return how all but large products is compiled; two groups of whole networks share a unit."""
-        return _revised(options, ptx.with_room_for, 2) if self.is_whole_network else Build(options)
+        return _revised(options, ptx.with_room_for, [("resident", 2)]) if self.is_whole_network else Build(options)
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""
@@ -140,6 +150,12 @@ class GroupTile:
         """Groups of large products that a unit has registers for."""
         return 1 if self.has_wgmma and self.precision == "highest" else 2
 
+    @property
+    def _room(self):
+        """Groups for which kernels of the program of large products leave registers, by their names."""
+        products = [(name, self.groups_of_a_unit) for name in LARGE_KERNELS if name.startswith("tensor")]
+        return [*products, ("large_rows", 2), ("pack_operands", PACKING_GROUPS)]
+
     def packs_operand_of(self, size):
         """Say whether the right operand of a product with tiles of this size is packed before."""
         return self.has_wgmma and size == self.tensor_rows
@@ -149,7 +165,7 @@ class GroupTile:
 
         Those of tensor cores fill the registers: few of them wait at once for what an update reads.
         """
-        return size != self.tensor_rows
+        return size != self.tensor_rows and not (self.is_large_batch and size == OF_WARPS)
 
     @property
     def layout(self):
@@ -164,12 +180,23 @@ class GroupTile:
         whole = {"is_whole_network": True, "most_block_rows": LOSS_ROWS, "local_size": WHOLE_ITEMS, "sizes": ()}
         return replace(self, units=1, **whole)
 
+    def for_weights(self, batch_size, weights):
+        """Return the tile that cuts the stages of a network that has these weights."""
+        # From as many rows on as fill all units with the smallest blocks of warps.
+        large = any(self.is_large(batch_size, w.inputs, w.columns) for w in weights)
+        if not large or not self.has_wgmma or self.is_whole_network or batch_size < LEAST_ROWS * self.units:
+            return self
+        return replace(self, is_large_batch=True, most_block_rows=LOSS_ROWS)
+
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
         return self.layout.padded(columns)
 
     def block_rows(self, batch_size):
         """Return the rows that a work-group takes through several stages: a power of two, with work for all units."""
+        if self.is_large_batch:  # two groups share a unit
+            rows = 2 ** (-(-batch_size // (2 * self.units)) - 1).bit_length()
+            return min(max(rows, WARP_ROWS), self.most_block_rows)
         rows = 2 ** (-(-batch_size // self.units) - 1).bit_length()
         # Few rows are one group's, which then waits for nobody.
         return self.most_block_rows if batch_size <= self.most_block_rows else min(rows, self.most_block_rows)
@@ -198,11 +225,14 @@ class GroupTile:
         if self.is_whole_network and kernel in PRODUCTS:
             rows = inputs + bias if kernel == "dense_backward_weights" else batch_size
             tiles = -(-rows // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
-            return {"tiles": -(-tiles * WARP_ITEMS // self.local_size), "size": WARP_COLUMNS}
+            return {"tiles": -(-tiles * WARP_ITEMS // self.local_size), "size": OF_WARPS}
         if kernel in ("dense_forward", "dense_backward_input") and self.is_wide(inputs, outputs):
             return self._squares(batch_size, outputs, large, self.units)
         if kernel == "dense_backward_weights":
             weights = (inputs + bias) * self.layout.padded(outputs)
+            if self.is_large_batch and not self.is_wide(inputs, outputs):
+                tiles = -(-(inputs + bias) // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
+                return {"tiles": tiles, "size": OF_WARPS}
             if batch_size <= self.few_rows and weights <= self.few_weights:
                 return {"tiles": -(-weights // (self.width * self.local_size)), "size": 0}
             # In one launch for all, each layer's weights have their share of the units.
@@ -213,7 +243,8 @@ class GroupTile:
         if kernel == "clip_factor":
             return {"tiles": 1}
         if kernel == "pack_operands":
-            return {"tiles": -(-self._packed_columns(inputs, outputs) // PACKED_BY_A_GROUP)}
+            tiles = -(-self._packed_columns(inputs, outputs) // PACKED_AT_A_TIME)
+            return {"tiles": min(tiles, PACKING_GROUPS * self.units)}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
 
     def packed_size(self, operand, inputs, outputs):
@@ -266,6 +297,11 @@ class GroupTile:
                 break
         return {"tiles": tiles, "size": size}
 
+    @property
+    def rows_kernel(self):
+        """The kernel that takes blocks of rows through stages."""
+        return "large_rows" if self.is_large_batch else "rows"
+
     def kernel_of(self, kernel, size):
         """Return the name of the kernel that launches a stage."""
         if size == self.tensor_rows:
@@ -273,7 +309,9 @@ class GroupTile:
                 kernel, "tensor_weights"
             )
         if kernel in ROW_STAGES and not size:
-            return "rows"
+            return self.rows_kernel
+        if self.is_large_batch and size == OF_WARPS:
+            return "tensor_weights"
         if kernel == "pack_operands":
             return kernel
         return "tiles" if kernel in (*PRODUCTS, "convolution_backward_weights") else "updates"
@@ -322,5 +360,6 @@ class GroupTile:
 
 
 def _revised(options, revise, groups):
-    """Return a build whose PTX is revised for so many groups of a compute unit."""
-    return Build((*options, f"-DREVISION={ptx.REVISION}{groups}"), functools.partial(revise, groups=groups))
+    """Return a build whose PTX is revised, with kernels for so many groups of a compute unit."""
+    revision = f"{ptx.REVISION}{''.join(str(number) for _, number in groups)}"
+    return Build((*options, f"-DREVISION={revision}"), functools.partial(revise, groups=groups))

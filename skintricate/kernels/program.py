@@ -37,8 +37,13 @@ SOURCES = {
         *(f"gpu/{name}" for name in GPU_SOURCES),
     ),
 }
-# The program of a GPU's large products, beside the other one.
+# The program of a GPU's large products, beside the other one; with blocks of rows, where their kernels have as many
+# work-items as others.
 LARGE_SOURCES = ("gpu/group", "gpu/dense", "gpu/mma", "gpu/large")
+LARGE_BATCH_SOURCES = (
+    *("gpu/group", "dropout", "gpu/dense", *OPTIONAL_SOURCES, "optional", "gpu/convolution", "gpu/sparse"),
+    *("gpu/mma", "gpu/warp", "gpu/slices", "gpu/elementwise", "gpu/loss", "gpu/rows", "gpu/large"),
+)
 # What belongs to an optional source in a family's folder.
 BELONGING = {
     **dict.fromkeys(("cpu/window", "cpu/convolution", "gpu/convolution"), "convolution"),
@@ -110,12 +115,13 @@ def _definitions(optional):
 
 def source_names(tile, optional, build):
     """Return the names of the files of one of a tile's builds in their order, with these of the optional ones."""
+    sources = SOURCES[tile.family]
     if build == "large":
-        return (*LARGE_SOURCES, *tile.large_sources)
+        sources = (*(LARGE_BATCH_SOURCES if tile.has_wgmma else LARGE_SOURCES), *tile.large_sources)
     wanted = {*optional, *NEEDED_BY_ALL, "optional"} if optional else set()
     absent = (name for name in (*OPTIONAL_SOURCES, "optional") if name not in wanted)
-    unused = {*tile.unused_sources, *absent}
-    return [name for name in SOURCES[tile.family] if name not in unused and BELONGING.get(name) not in unused]
+    unused = {*(tile.unused_sources if build == "all" else ()), *absent}
+    return [name for name in sources if name not in unused and BELONGING.get(name) not in unused]
 
 
 def _update(optimizer):

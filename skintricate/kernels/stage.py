@@ -173,12 +173,14 @@ STOPS = {"no_improvement": 1, "not_finite": 2, "halted": 4}
 # Instructions of a halting condition, and what a validation score sums; see epoch.cl and validation.cl.
 HALTING = ("loss_at_most", "accuracy_at_least", "both_hold", "either_holds")
 SUMS = ("class_hits", "label_hits", "squared_errors")
+# What a stage says as its `size` where a tile is made by a warp, or by several of them together; see gpu/warp.cl.
+OF_WARPS = 1
 # Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
 COPIED, LINE = 1024, 64
 # What a stage says that packs an operand; see gpu/pack.cl.
 OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns")
-# Tiles of a convolution's weights whose gradients a core sums together.
-TILES_TOGETHER = 4
+# Tiles of a convolution's weights whose gradients a core sums together; vectors that a work-item packs together.
+TILES_TOGETHER, PACKED_TOGETHER = 4, 2
 # Parts of a batch whose weight gradients are summed apart, at most.
 MOST_PARTS = 8
 # Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.
@@ -190,7 +192,10 @@ def definitions():
     tables = (STAGE_KINDS, PHASE_KINDS, HEAD_FIELDS, HALTING, SUMS, OPERANDS)
     numbers = {name.upper(): number for table in tables for number, name in enumerate(table)}
     numbers |= {name.upper(): number for name, number in STOPS.items()}
-    sizes = ("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES", "TILES_TOGETHER")
+    sizes = (
+        *("HISTORY_HEAD", "COPIED", "LINE", "WEIGHTS_OF_A_TILE", "MOST_STAGES", "MOST_PHASES", "TILES_TOGETHER"),
+        *("PACKED_TOGETHER", "OF_WARPS"),
+    )
     return numbers | {name: globals()[name] for name in sizes}
 
 

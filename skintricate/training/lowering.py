@@ -93,8 +93,9 @@ class Lowering(StageWriter):
         self.plan.operations = self._count_operations()
         self.plan.partials = max(self.plan.partials, 2)
         if takes_blocks:
-            self.plan.launches = _fuse_rows(self.plan.launches, self.plan.blocks)
-            self.plan.validation_launches = _fuse_rows(self.plan.validation_launches, self.plan.blocks)
+            kernel = self._tile.rows_kernel
+            self.plan.launches = _fuse_rows(self.plan.launches, self.plan.blocks, kernel)
+            self.plan.validation_launches = _fuse_rows(self.plan.validation_launches, self.plan.blocks, kernel)
         return self.plan
 
     # What layers call.
@@ -312,14 +313,14 @@ class Lowering(StageWriter):
         self.launch("reshape", inputs=columns, outputs=shape[-1], pixels=pixels, source=source, target=target)
 
 
-def _fuse_rows(launches, blocks):
-    """Return the launches with neighbours that take blocks of rows merged into one."""
+def _fuse_rows(launches, blocks, kernel):
+    """Return the launches with neighbours that take blocks of rows merged into one, of this kernel."""
     merged = []
     for launch in launches:
         if not launch.takes_blocks:
             merged.append(launch)
-        elif merged and merged[-1].kernel == "rows":
-            merged[-1] = Launch("rows", merged[-1].first, launch.end, blocks, True)
+        elif merged and merged[-1].kernel == kernel:
+            merged[-1] = Launch(kernel, merged[-1].first, launch.end, blocks, True)
         else:
-            merged.append(Launch("rows", launch.first, launch.end, blocks, True))
+            merged.append(Launch(kernel, launch.first, launch.end, blocks, True))
     return merged

@@ -153,7 +153,7 @@ class Plan:
     """
 
     batch_size: int
-    block_rows: int
+    block_rows: int = 0
     stages: np.ndarray = None
     launches: list = field(default_factory=list)
     constants: list = field(default_factory=list)

@@ -12,7 +12,7 @@ import numpy as np
 from skintricate.backend.exchange import Exchange, Piece
 from skintricate.backend.staging import finish
 from skintricate.kernels import shuffle_side
-from skintricate.kernels.stage import OPTIONAL_ROW_STAGES, ROW_KERNELS, STAGE_KINDS
+from skintricate.kernels.stage import OF_WARPS, OPTIONAL_ROW_STAGES, ROW_KERNELS, STAGE_KINDS
 from skintricate.training.contents import Results
 from skintricate.training.interrupts import Interrupts
 from skintricate.training.plan import Share
@@ -28,10 +28,9 @@ SPLIT_STAGES = {
 # tiles that each of them needs for each compute unit.
 MOST_PIECES, TILES_OF_A_UNIT = 4, 2
 EVERY_ROW = 2**31
-# Seconds that an operation takes, that a byte of the sums needs where products do not hide it, and that a step costs.
-# Measured on NVIDIA H100s.
-SECONDS_OF_OPERATION = {"highest": 2e-14, "high": 1e-14, "medium": 7e-15}
-SECONDS_OF_BYTE, SECONDS_OF_STEP = 1e-11, 1e-3
+# Seconds that an operation takes, that a byte of the sums is on its way, and that a step costs; on NVIDIA H200s.
+SECONDS_OF_OPERATION = {"highest": 1.2e-14, "high": 5e-15, "medium": 5e-15}
+SECONDS_OF_BYTE, SECONDS_OF_STEP = 4.1e-11, 8e-4
 
 
 def can_be_split(plan):
@@ -41,9 +40,10 @@ def can_be_split(plan):
 
 def pays(plan, precision, itemsize, n_devices):
     """Say whether a step is faster where several devices share it."""
-    saved = plan.operations * SECONDS_OF_OPERATION[precision] * (1 - 1 / n_devices)
-    sent = plan.parameter_count * itemsize * (n_devices - 1)
-    return plan.is_large and saved > sent * SECONDS_OF_BYTE + SECONDS_OF_STEP
+    alone = plan.operations * SECONDS_OF_OPERATION[precision]
+    on_the_way = plan.parameter_count * itemsize * (n_devices - 1) * SECONDS_OF_BYTE
+    # Sums are on their way while others are made.
+    return plan.is_large and alone > max(alone / n_devices, on_the_way) + SECONDS_OF_STEP
 
 
 class SplitTrainer:
@@ -175,7 +175,12 @@ class _Schedule:
         self._devices, self._arenas = [arena.device for arena in arenas], arenas
         self._turn, self._sent = 0, 0
         launches = arenas[0].plan.launches
-        large = [number for number, launch in enumerate(launches) if launch.kernel == "tensor_weights"]
+        sizes = arenas[0].plan.stages["size"]
+        large = [
+            number
+            for number, launch in enumerate(launches)
+            if launch.kernel == "tensor_weights" and sizes[launch.first] != OF_WARPS
+        ]
         # (a launcher for each device, the pieces they make, where the sums lie that they add up)
         self._launches = []
         for number, launch in enumerate(launches):

@@ -4,7 +4,7 @@ import itertools
 import math
 
 from skintricate.kernels import STAGE
-from skintricate.kernels.stage import ABSENT, OPERANDS, PRODUCTS, ROW_STAGES, STAGE_KINDS
+from skintricate.kernels.stage import ABSENT, OF_WARPS, OPERANDS, PRODUCTS, ROW_STAGES, STAGE_KINDS
 from skintricate.training.network import matrices, walk
 from skintricate.training.plan import Launch, Plan, Weights
 
@@ -36,8 +36,10 @@ class StageWriter:
         self._packed, self._weights_to_pack = {}, []
         self._nodes = list(walk(self.layers, self._input_shape))
         self._positions = _stream_numbers(self._nodes, len(self.layers))
-        self.plan = Plan(batch_size, self._tile.block_rows(batch_size))
+        self.plan = Plan(batch_size)
         self._place_parameters(n_states)
+        self._tile = self._tile.for_weights(batch_size, self.plan.weights)
+        self.plan.block_rows = self._tile.block_rows(batch_size)
 
     def constant(self, *values):
         """Return where these hyper-parameters lie."""
@@ -96,6 +98,7 @@ class StageWriter:
         if to_pack:
             self.launch_many("pack_operands", to_pack)
         for name, rows in launches.items():
+            rows.sort(key=lambda stage: stage["size"] == OF_WARPS)  # short ones last, for the units that others leave
             first = len(self._stages)
             self._stages += [tuple(stage.values()) for stage in rows]
             tiles = sum(stage["tiles"] for stage in rows)
@@ -119,8 +122,8 @@ class StageWriter:
         return weights.rows * self._layout.padded(weights.columns)
 
     def reserve(self, size):
-        """Return the offset of so many new scalars of the workspace, where a vector may begin."""
-        size = self._layout.padded(size)
+        """Return the offset of so many new scalars of the workspace, where a vector or a line of a cache may begin."""
+        size = -(-self._layout.padded(size) // self._tile.line) * self._tile.line
         self.plan.workspace_size += size
         return self.plan.workspace_size - size
 

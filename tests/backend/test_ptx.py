@@ -20,7 +20,7 @@ TEXT = b"""
 
 def test_marked_lines_become_instructions():
     expected = TEXT.replace(b"//@", b"").replace(b".target sm_90", b".target sm_90a").rstrip(b"\0")
-    assert ptx.with_marked_lines(TEXT, 2) == expected.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
+    assert ptx.with_marked_lines(TEXT, [("probe", 2)]) == expected.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
 
 
 @pytest.mark.parametrize("binary", [b"\x7fELF", TEXT.replace(b"//@", b"//")])
@@ -30,8 +30,10 @@ def test_a_binary_without_marks_is_refused(binary):
 
 
 def test_kernels_leave_room():
-    assert ptx.with_room_for(TEXT, 2) == TEXT.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
-    assert ptx.with_room_for(b"\x7fELF", 2) == b"\x7fELF"
+    with_room = TEXT.replace(b"256, 1, 1", b"256, 1, 1\n.minnctapersm 2")
+    other = TEXT.replace(b"probe", b"another_probe")
+    assert ptx.with_room_for(other + TEXT, [("another", 3), ("probe", 2)]) == other + with_room
+    assert ptx.with_room_for(b"\x7fELF", [("probe", 2)]) == b"\x7fELF"
 
 
 class NoProgram(Exception):

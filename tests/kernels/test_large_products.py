@@ -8,10 +8,10 @@ import pytest
 from contracts import random_weights
 from reference import Network
 
-from skintricate.kernels.stage import OPERANDS, STAGE_KINDS
+from skintricate.kernels.stage import OF_WARPS, OPERANDS, STAGE_KINDS
 from skintricate.kernels.tile import PASSES, GroupTile
-from skintricate.layers import Dense, ReLU, TanH
-from skintricate.losses import MeanSquared
+from skintricate.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LayerNorm, ReLU, Reshape, SoftMax, TanH
+from skintricate.losses import CategoricalCrossEntropy, MeanSquared
 from skintricate.model import Model
 from skintricate.optimizers import Basic
 from skintricate.training import Lowering, NetworkState
@@ -79,6 +79,31 @@ def test_the_same_bits_again(precision, gpu):
     assert all(np.array_equal(*pair) for pair in zip(*runs))
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Dense(320), ReLU(), Dropout(0.2), Dense(260), LayerNorm(), TanH(), Dense(5), SoftMax()],
+        [Reshape((8, 10, 1)), Conv2D(4, 3), ReLU(), Flatten(), BatchNorm(), Dense(300), ReLU(), Dense(5), SoftMax()],
+    ],
+    ids=["dropout", "convolution"],
+)
+def test_what_stands_beside_large_products(layers, gpu, monkeypatch):
+    """Blocks of many rows, and gradients of few weights, are those of the plan for smaller batches, up to rounding."""
+    generator = np.random.default_rng(1)
+    X, y = generator.normal(size=(N_SAMPLES, 80)), generator.integers(5, size=N_SAMPLES)
+    Y, weight = np.eye(5)[y], generator.uniform(0, 2, N_SAMPLES)
+    options = {"loss": CategoricalCrossEntropy(), "optimizer": Basic(0.5), "alpha": 0.01, "batch_size": 2503}
+    options |= {"max_iter": 3, "n_iter_no_change": 5, "early_stopping": True}
+    trained = []
+    for large_product in (1e8, 1e99):
+        monkeypatch.setattr(GroupTile, "large_product", large_product)
+        model = Model(layers, device=gpu, random_state=0)
+        model.fit(X, Y, sample_weight=weight, validation_data=(X, Y), **options)
+        trained.append((*model.state.weights, model.predict(X), model.history_.loss, model.history_.validation_score))
+    for large, plain in zip(*trained):
+        np.testing.assert_allclose(large, plain, rtol=2e-3, atol=2e-4 * np.abs(plain).max())
+
+
 def plan_of(tile, batch_size=BATCH, **options):
     """Return the plan of the network on a GPU that this machine need not have."""
     program = SimpleNamespace(tile=tile, itemsize=4, vocabulary=built_in())
@@ -114,6 +139,36 @@ def test_operands_are_packed_once(precision):
     assert all(begin + sizes[begin] <= end for begin, end in zip(begins, [*begins[1:], plan.workspace_size]))
 
 
+def test_few_columns_of_a_large_batch_are_made_by_warps():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    plan = plan_of(tile, **TRAINING)
+    kernels = [launch.kernel for launch in plan.launches]
+    assert {"large_rows", "tensor_weights"} <= set(kernels)
+    assert not {"rows", "tiles"} & set(kernels)
+    assert plan.block_rows == 16
+    of_weights = plan.launches[kernels.index("tensor_weights")]
+    sizes = plan.stages["size"][of_weights.first : of_weights.end].tolist()
+    assert sizes[-1] == OF_WARPS
+    assert OF_WARPS not in sizes[: sizes.index(OF_WARPS)]
+    assert set(of_kind(plan, "dense_backward_weights")["parts"]) == {4}  # stored, and added up
+    assert plan_of(tile, 100_000).block_rows == 64
+
+
+@pytest.mark.parametrize("batch_size", [200, 1000])
+def test_a_smaller_batch_has_blocks_of_few_rows(batch_size):
+    plan = plan_of(GroupTile(132, has_tensor_cores=True, has_wgmma=True), batch_size, **TRAINING)
+    assert "rows" in [launch.kernel for launch in plan.launches]
+    assert plan.block_rows <= 8
+
+
+def test_tensors_and_operands_begin_with_a_line_of_the_cache():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    stages = plan_of(tile, **TRAINING).stages
+    for name in ("target", "value", "gradient", "packed", "packed_left"):
+        there = stages[name][(stages[name] >= 0) & (stages["kind"] != STAGE_KINDS.index("dense_add_parts"))]
+        assert not (there % tile.line).any(), name
+
+
 def test_scores_and_predictions_pack_what_they_need():
     tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
     scored = SimpleNamespace(sum="squared_errors", factors=(1.0,), n_rows=100)
@@ -142,7 +197,7 @@ def test_parts_begin_with_chunks_and_a_single_one_is_stored():
     plan = plan_of(replace(tile, units=21), **TRAINING)  # as many as tiles
     one = of_kind(plan, "dense_backward_weights")
     assert set(one["parts"][one["size"] == tile.tensor_rows]) == {1}
-    assert not one["parts"][one["size"] != tile.tensor_rows].any()
+    assert set(one["parts"]) == {1}  # those of few weights are made by warps, and stored too
     assert set(of_kind(plan, "dense_add_parts")["parts"]) == {1}
 
 

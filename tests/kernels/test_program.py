@@ -8,6 +8,8 @@ from skintricate.backend import open_device
 from skintricate.exceptions import DeviceError, KernelBuildError
 from skintricate.kernels import Vocabulary
 from skintricate.kernels.program import read_source, source_names
+from skintricate.kernels.stage import OPTIONAL_ROW_STAGES
+from skintricate.kernels.tile import GroupTile
 from skintricate.layers import Activation, Identity, TanH
 from skintricate.losses import MeanSquared
 from skintricate.optimizers import Basic
@@ -60,3 +62,23 @@ def test_sources_can_be_compiled_alone(name, device):
     """With the defaults of its tunables, as a reader of the file would."""
     source = read_source(name) + "\nkernel void nothing(global int *x) { x[0] = 1; }\n"
     assert open_device(device).program(source, []).nothing.function_name == "nothing"
+
+
+GPU = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+
+
+@pytest.mark.parametrize(
+    ("tile", "build"),
+    [(GPU, "all"), (GPU, "large"), (GroupTile(132, has_tensor_cores=True), "large"), (GPU.for_many(500), "all")],
+    ids=["all", "large", "without wgmma", "whole network"],
+)
+def test_files_of_a_program_share_no_name_of_a_function(tile, build):
+    """No machine without such a GPU builds these programs with every layer's kernels in them."""
+    definition = re.compile(r"^(?:static inline|INLINED|FUNCTION|KERNEL|LARGE_KERNEL)[\w ]*?[ *](\w+)\(", re.MULTILINE)
+    files = {}
+    for name in source_names(tile, tuple(OPTIONAL_ROW_STAGES), build):
+        if name != "optional":
+            for function in set(definition.findall(read_source(name))) - {"NAME"}:  # a macro's
+                files.setdefault(function, []).append(name)
+    assert len(files) > 30
+    assert [names for names in files.values() if len(set(names)) > 1] == []

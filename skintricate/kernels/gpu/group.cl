@@ -13,11 +13,16 @@
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 /* Where products are warps', only sums need it, and blocks have more rows. */
-#ifdef WHOLE_NETWORK
+#if defined(WHOLE_NETWORK) || defined(LARGE_BATCH)
 #define MOST_LOSS_ROWS 64
-#define SCRATCH (WIDTH * ITEMS)
 #else
 #define MOST_LOSS_ROWS MOST_BLOCK_ROWS
+#endif
+#if defined(WHOLE_NETWORK)
+#define SCRATCH (WIDTH * ITEMS)
+#elif defined(LARGE_BATCH)
+#define SCRATCH (4 * WIDTH * ITEMS)
+#else
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
 #endif
 

@@ -8,22 +8,44 @@
 #define RING_OR_HALF(ring) (64 * RESULT_STRIDE > (ring) ? 64 * RESULT_STRIDE : (ring))
 
 #define LARGE_KERNEL kernel __attribute__((reqd_work_group_size(TENSOR_ITEMS, 1, 1))) void
-/* What they begin with: the tile, its stage and its step. */
+/* What they begin with: the step, and which stage the tile is of. Whatever is read is asked for at once, a word an item:
+ * LARGE_TABLE stages at a time. */
+#define LARGE_TABLE 16
+#define WORDS(type) ((int)(sizeof(type) / sizeof(int)))
 #define BEGIN_LARGE                                                                               \
-    local Stage row[1];                                                                           \
+    local Stage table[LARGE_TABLE], row[1];                                                       \
     local Step steps[1];                                                                          \
     local Run runs[2];                                                                            \
-    if (control[0]) return;                                                                       \
-    int tile = get_group_id(0) + get_global_offset(0) / TENSOR_ITEMS;                             \
-    for (; tile >= stages[first_stage].tiles; first_stage++) tile -= stages[first_stage].tiles;   \
-    COPY_TABLE_BY(TENSOR_ITEMS, run, runs, 2);                                                    \
-    COPY_TABLE_BY(TENSOR_ITEMS, stages + first_stage, row, 1);                                    \
-    SYNC_LOCAL;                                                                                   \
+    const bool has_stopped = control[0];                                                          \
+    int tile = get_group_id(0) + get_global_offset(0) / TENSOR_ITEMS, found = 0;                  \
+    for (;; first_stage += LARGE_TABLE) {                                                         \
+        const int count = SMALLER(LARGE_TABLE, end_stage - first_stage);                          \
+        copy_large_tables(run, runs, stages + first_stage, table, count);                         \
+        SYNC_LOCAL;                                                                               \
+        for (found = 0; found < count && tile >= table[found].tiles; found++) tile -= table[found].tiles; \
+        if (found < count) break;                                                                 \
+        SYNC_LOCAL;                                                                               \
+    }                                                                                             \
+    if (has_stopped) return;                                                                      \
+    if (ITEM < WORDS(Stage)) ((local int *)row)[ITEM] = ((local int *)(table + found))[ITEM];     \
     if (ITEM == 0)                                                                                \
         *steps = make_step(BUFFERS, runs, get_global_id(1), get_global_id(1) % runs->steps);      \
     SYNC_LOCAL;                                                                                   \
     STAGE stage = row;                                                                            \
     STEP step = steps;
+static inline void copy_large_tables(const global Run *run, local Run *runs, const global Stage *stages, local Stage *table,
+                                     int count) {
+    const int run_words = 2 * WORDS(Run), stage_words = count * WORDS(Stage);
+    int of_runs, of_stages[(LARGE_TABLE * WORDS(Stage) + TENSOR_ITEMS - 1) / TENSOR_ITEMS];
+    of_runs = ((const global int *)run)[SMALLER(ITEM, run_words - 1)];
+#pragma unroll
+    for (int i = 0; i < WORDS(of_stages); i++)
+        of_stages[i] = ((const global int *)stages)[SMALLER(ITEM + i * TENSOR_ITEMS, stage_words - 1)];
+    if (ITEM < run_words) ((local int *)runs)[ITEM] = of_runs;
+#pragma unroll
+    for (int i = 0; i < WORDS(of_stages); i++)
+        if (ITEM + i * TENSOR_ITEMS < stage_words) ((local int *)table)[ITEM + i * TENSOR_ITEMS] = of_stages[i];
+}
 /* Where the tile lies: of rows of the batch, row tiles run fastest; of weights, columns do: tiles that follow each other
  * make rows of weights that do. */
 #define TILE_OF_ROWS                                                                              \

@@ -6,7 +6,6 @@
  * exchanged so that the 32 lanes that read a fragment are in different banks. RING chunks of DEPTH are there or on
  * their way.
  */
-#define TENSOR_ITEMS 128
 #define AT_ONCE 8
 /* Fragments of a warp's columns. */
 #define FRAGMENTS (TENSOR_COLUMNS / 16)

@@ -13,7 +13,6 @@
  * The driver's compiler writes PTX for sm_90, where there is no wgmma; what follows //@ is a comment until backend/ptx.py
  * has the program translated again, for sm_90a.
  */
-#define TENSOR_ITEMS 256
 #define WARPS_OF_A_TILE (TENSOR_ITEMS / 32)
 #define AT_ONCE 2
 /* Words of an entry; steps of k in a chunk, numbers of a register; entries of a chunk; entries, and chunks of the left
@@ -271,8 +270,13 @@ DEFINE_TENSOR_ROWS(tensor_input, load_for_input(step, stage, r, j, y + u), finis
 #else
 #define PUT_WORD(word, large, rest) large = word;
 #endif
+/* The gradients of few weights are made in the same launch. */
 LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_PRODUCT
+    if (stage->size == OF_WARPS) {
+        narrow_weights(step, stage, tile, scratch);
+        return;
+    }
     TILE_OF_WEIGHTS
     const int end = SMALLER(stage->rows_end, step->rows), first_chunk = stage->rows_begin / CHUNK;
     const int all_chunks = (runs->batch_size + CHUNK - 1) / CHUNK;
