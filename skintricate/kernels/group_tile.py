@@ -31,6 +31,8 @@ LEAST_ROWS = 8
 WHOLE_ITEMS = 256
 # Kernels of large products, and of what stands beside them in a large batch.
 LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands", "large_rows")
+# Tiles that read a row of X, from which on it is copied to where the others of its batch are.
+READ_OFTEN = 8
 # What the sums of a part of a batch cost, as a share of a large product.
 SUMS_OF_A_PART = 0.05
 # Words of a column of a packed chunk, columns that a group packs at a time, and groups of a unit; see gpu/pack.cl.
@@ -159,6 +161,10 @@ class GroupTile:
     def packs_operand_of(self, size):
         """Say whether the right operand of a product with tiles of this size is packed before."""
         return self.has_wgmma and size == self.tensor_rows
+
+    def copies_rows_of(self, size, outputs):
+        """Say whether the rows of X are copied for a product with tiles of this size: so many read each of them."""
+        return self.packs_operand_of(size) and outputs >= READ_OFTEN * self.tensor_columns
 
     def updates_in(self, size):
         """Say whether tiles of this size of a gradient of weights end in the update.

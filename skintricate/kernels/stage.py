@@ -178,7 +178,7 @@ OF_WARPS = 1
 # Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
 COPIED, LINE = 1024, 64
 # What a stage says that packs an operand; see gpu/pack.cl.
-OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns")
+OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns", "left_by_rows")
 # Tiles of a convolution's weights whose gradients a core sums together; vectors that a work-item packs together.
 TILES_TOGETHER, PACKED_TOGETHER = 4, 2
 # Parts of a batch whose weight gradients are summed apart, at most.

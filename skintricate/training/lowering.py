@@ -63,8 +63,9 @@ class Lowering(StageWriter):
     ):
         self.is_sparse, self.share = is_sparse, share
         self._fused, self._scored = fused, scored
-        super().__init__(layers, n_features, batch_size, program, len(optimizer.states) if optimizer else 0)
-        self.training, self._loss = loss is not None, loss
+        n_states = len(optimizer.states) if optimizer else 0
+        super().__init__(layers, n_features, batch_size, program, n_states, training=loss is not None)
+        self._loss = loss
         self._updates = WeightUpdates(self, optimizer, float(alpha))
 
     def run(self):

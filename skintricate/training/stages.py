@@ -6,7 +6,7 @@ import math
 from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, OF_WARPS, OPERANDS, PRODUCTS, ROW_STAGES, STAGE_KINDS
 from skintricate.training.network import matrices, walk
-from skintricate.training.plan import Launch, Plan, Weights
+from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Weights
 
 
 class StageWriter:
@@ -20,14 +20,16 @@ class StageWriter:
     program : Program
     n_states : int
         Numbers that the optimizer keeps for each weight.
+    training : bool
+        Whether the stages so far are those of a step, not of a prediction.
 
     Attributes
     ----------
     plan : Plan
     """
 
-    def __init__(self, layers, n_features, batch_size, program, n_states):
-        self.layers = list(layers)
+    def __init__(self, layers, n_features, batch_size, program, n_states, training):
+        self.layers, self.training = list(layers), training
         self._input_shape = (int(n_features),)
         self._program, self._tile = program, program.tile
         self._layout = program.tile.layout
@@ -153,6 +155,9 @@ class StageWriter:
 
     def _place_operands(self, kernel, stage, to_pack):
         """Give the packed operands of a large product their places; those of a gradient of weights are packed next."""
+        is_x = self.training and stage["source"] == SOURCE_IS_X
+        if is_x and self._tile.copies_rows_of(stage["size"], stage["outputs"]):
+            stage["source"] = self._copied_rows(stage["inputs"])
         right = {"inputs": stage["inputs"], "outputs": stage["outputs"]}
         if kernel == "dense_backward_weights":
             left = {"inputs": self.plan.batch_size, "outputs": stage["inputs"] + stage["bias"]}
@@ -163,6 +168,14 @@ class StageWriter:
         else:
             lies = "right_by_rows" if kernel == "dense_forward" else "right_by_columns"
             stage["packed"] = self._packed_at(lies, {**right, "weights": stage["weights"]}, self._weights_to_pack)
+
+    def _copied_rows(self, columns):
+        """Return where the rows of X that a step takes lie one after the other, from its beginning on."""
+        if "left_by_rows" not in self._packed:
+            self._packed["left_by_rows"] = self.allocate((columns,))
+            stage = {"inputs": columns, "outputs": self.plan.batch_size, "code": OPERANDS.index("left_by_rows")}
+            self._weights_to_pack.append({**stage, "target": self._packed["left_by_rows"]})
+        return self._packed["left_by_rows"]
 
     def _packed_at(self, operand, matrix, to_pack):
         """Return where a matrix lies packed as an operand, once ``to_pack`` is done."""

@@ -83,9 +83,10 @@ def test_the_same_bits_again(precision, gpu):
     "layers",
     [
         [Dense(320), ReLU(), Dropout(0.2), Dense(260), LayerNorm(), TanH(), Dense(5), SoftMax()],
+        [Dense(1030), ReLU(), Dense(5), SoftMax()],
         [Reshape((8, 10, 1)), Conv2D(4, 3), ReLU(), Flatten(), BatchNorm(), Dense(300), ReLU(), Dense(5), SoftMax()],
     ],
-    ids=["dropout", "convolution"],
+    ids=["dropout", "copied rows", "convolution"],
 )
 def test_what_stands_beside_large_products(layers, gpu, monkeypatch):
     """Blocks of many rows, and gradients of few weights, are those of the plan for smaller batches, up to rounding."""
@@ -167,6 +168,24 @@ def test_tensors_and_operands_begin_with_a_line_of_the_cache():
     for name in ("target", "value", "gradient", "packed", "packed_left"):
         there = stages[name][(stages[name] >= 0) & (stages["kind"] != STAGE_KINDS.index("dense_add_parts"))]
         assert not (there % tile.line).any(), name
+
+
+def test_rows_of_x_that_many_tiles_read_are_copied():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    program = SimpleNamespace(tile=tile, itemsize=4, vocabulary=built_in())
+
+    def copies_of(units, **options):
+        plan = Lowering([Dense(units), ReLU(), Dense(3)], N_FEATURES, BATCH, program, **options).run()
+        copies = plan.stages[plan.stages["code"] == OPERANDS.index("left_by_rows")]
+        return plan, copies[copies["kind"] == STAGE_KINDS.index("pack_operands")]["target"].tolist()
+
+    plan, (place,) = copies_of(1024, **TRAINING)
+    first = plan.launches[0]
+    assert place in plan.stages["target"][first.first : first.end]
+    assert of_kind(plan, "dense_forward")["source"][0] == place
+    assert (of_kind(plan, "pack_operands")["source"] == place).sum() == 1  # for the gradient of the weights
+    for units, options in ((512, TRAINING), (1024, {})):
+        assert copies_of(units, **options)[1] == []
 
 
 def test_scores_and_predictions_pack_what_they_need():

@@ -4,6 +4,8 @@
  * RIGHT_BY_ROWS      a tensor at `source`, or else weights, that lies by rows
  * RIGHT_BY_COLUMNS   the same by columns
  * LEFT_BY_COLUMNS    that of a gradient of weights: columns of X, or of the tensor at `source`, with ones for the bias
+ * LEFT_BY_ROWS       rows of X in the order of the step, as they are: many tiles read them, and where rows are far apart in
+ *                    memory, each of a tile's looks for another page
  *
  * Steps of k are rows of the batch in a tensor and in X; those beyond the step's are zeros. An entry has 512 vectors: the
  * four of a column after each other; of a left operand, a warp's of its lanes' upper row, then those of the lower one.
@@ -75,9 +77,20 @@ static inline uint4 packed_right(const float *number, uint4 *rests) {
 }
 static inline int place_of_right(int in_entry) { return in_entry ^ in_entry / 8 % 4; }
 
+static inline void copy_rows_of_x(STEP step, STAGE stage, int tile) {
+    const int width = padded(stage->inputs) / WIDTH, stride = stage->tiles * TENSOR_ITEMS;
+    global real *target = (global real *)(step->workspace + stage->target);
+    for (int v = tile * TENSOR_ITEMS + ITEM; v < step->rows * width; v += stride)
+        target[v] = ((const global real *)step->X)[x_row(step, v / width) * width + v % width];
+}
+
 /* Groups take turns of PACKED_TOGETHER vectors an item, the panels of a chunk one after the other. */
 LARGE_KERNEL pack_operands(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_LARGE
+    if (stage->code == LEFT_BY_ROWS) {
+        copy_rows_of_x(step, stage, tile);
+        return;
+    }
     const bool is_left = stage->code == LEFT_BY_COLUMNS;
     const int chunks = (stage->inputs + CHUNK - 1) / CHUNK, panels = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
     const int vectors = chunks * panels * 512, planes = is_left ? 1 : PLANES;
