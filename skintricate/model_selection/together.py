@@ -7,6 +7,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import ParallelBackendBase, get_active_backend
 
 from skintricate.backend.memory import free_host_memory
+from skintricate.model_selection.picked_rows import pick_rows_once
 from skintricate.training.rendezvous import Rendezvous
 from skintricate.training.together import Together, run_together
 
@@ -103,6 +104,7 @@ class TogetherBackend(ParallelBackendBase):
         wave, self._waiting = self._waiting[:size], self._waiting[size:]
         functions = [future.function for future in wave]
         if self._outer is None:
+            pick_rows_once(functions)
             results = Rendezvous(self._together.serve).run(functions)
         else:
             results = self._run_on_workers(functions)
