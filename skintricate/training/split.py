@@ -29,7 +29,7 @@ SPLIT_STAGES = {
 MOST_PIECES, TILES_OF_A_UNIT = 4, 2
 EVERY_ROW = 2**31
 # Seconds that an operation takes, that a byte of the sums is on its way, and that a step costs; on NVIDIA H200s.
-SECONDS_OF_OPERATION = {"highest": 1.2e-14, "high": 5e-15, "medium": 5e-15}
+SECONDS_OF_OPERATION = {"highest": 1.2e-14, "high": 4.5e-15, "medium": 4.5e-15}
 SECONDS_OF_BYTE, SECONDS_OF_STEP = 4.1e-11, 8e-4
 
 
