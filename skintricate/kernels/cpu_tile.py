@@ -47,7 +47,7 @@ class Tile:
 
     family, rows_kernel = "cpu", "rows"
     local_size = 1
-    has_tensor_cores = False
+    has_tensor_cores = is_large_batch = False
     # Products of weights' gradients whose tiles end in the update.
     updating = ("dense_backward_weights", "sparse_backward_weights")
     # Sizes of products that are compiled.
@@ -102,8 +102,8 @@ class Tile:
         """Return the columns of a row of X on the device, padding included."""
         return columns
 
-    def for_weights(self, batch_size, weights):
-        """Return the tile that cuts the stages of a network that has these weights: any is cut alike."""
+    def for_products(self, batch_size, weights):
+        """Return the tile that cuts the stages of a network whose dense layers have these weights: any is cut alike."""
         return self
 
     def block_rows(self, batch_size):

@@ -25,7 +25,7 @@ PASSES = {"highest": 3, "high": 1, "medium": 0}
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
 WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
-# Rows for each compute unit from which a batch is taken in blocks of many.
+# Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none.
 LEAST_ROWS = 8
 # Work-items of a group that trains a network by itself: several groups share a compute unit.
 WHOLE_ITEMS = 256
@@ -48,7 +48,8 @@ class GroupTile:
     units : int
         Compute units of the device; where a stage allows, it has as many tiles.
     precision : {"highest", "high", "medium"}
-        Of large products on tensor cores; see ``gpu/mma.cl``.
+        Of large products on tensor cores, and on Hopper of the narrow ones beside them, which are tf32 where it is not
+        "highest"; see ``gpu/mma.cl``.
     has_tensor_cores : bool
         Whether large products are made on tensor cores, by the kernels of ``gpu/tensor.cl``,
     has_wgmma : bool
@@ -70,7 +71,8 @@ class GroupTile:
     is_whole_network : bool, default=False
         Whether a group trains a network by itself; its products are made by warps, see ``gpu/warp.cl``.
     is_large_batch : bool, default=False
-        Whether the network has large products: its other products are made by warps, too, see ``gpu/blocks.cl``.
+        Whether many rows go through large products: blocks of rows are then larger, and narrow products are made by
+        warps, see ``gpu/blocks.cl`` and ``gpu/slices.cl``.
     """
 
     units: int
@@ -128,7 +130,7 @@ class GroupTile:
         """Its programs: that of large products, which most networks have none of, and that of all else."""
         builds = {"all": self._build()}
         if self.has_wgmma and not self.is_whole_network:
-            options = ("-DINLINE", "-DLARGE_BATCH", "-DTENSOR_ITEMS=256")
+            options = ("-DINLINE", "-DLARGE_BATCH", f"-DTENSOR_ITEMS={self.local_size}")
             builds["large"] = _revised(options, ptx.with_marked_lines, self._room)
         elif self.has_tensor_cores and not self.is_whole_network:
             builds["large"] = Build(("-DINLINE", "-DTENSOR_ITEMS=128"))
@@ -186,9 +188,8 @@ class GroupTile:
         whole = {"is_whole_network": True, "most_block_rows": LOSS_ROWS, "local_size": WHOLE_ITEMS, "sizes": ()}
         return replace(self, units=1, **whole)
 
-    def for_weights(self, batch_size, weights):
-        """Return the tile that cuts the stages of a network that has these weights."""
-        # From as many rows on as fill all units with the smallest blocks of warps.
+    def for_products(self, batch_size, weights):
+        """Return the tile that cuts the stages of a network whose dense layers have these weights."""
         large = any(self.is_large(batch_size, w.inputs, w.columns) for w in weights)
         if not large or not self.has_wgmma or self.is_whole_network or batch_size < LEAST_ROWS * self.units:
             return self
@@ -329,7 +330,7 @@ class GroupTile:
     def parts_of_dense(self, parts, batch_size, tiles, inputs, outputs):
         """Return into how many parts the batch is cut for the gradient of a layer's weights, of so many tiles.
 
-        Those that are not large have a launch of their own, in which no unit has more than one tile.
+        Of those that are not large, no unit has more than one tile.
         """
         return parts if self.is_large(batch_size, inputs, outputs) else max(1, min(parts, self.units // tiles))
 
@@ -367,5 +368,5 @@ class GroupTile:
 
 def _revised(options, revise, groups):
     """Return a build whose PTX is revised, with kernels for so many groups of a compute unit."""
-    revision = f"{ptx.REVISION}{''.join(str(number) for _, number in groups)}"
+    revision = "_".join([str(ptx.REVISION), *(f"{name}_{number}" for name, number in groups)])
     return Build((*options, f"-DREVISION={revision}"), functools.partial(revise, groups=groups))

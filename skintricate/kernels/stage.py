@@ -178,9 +178,11 @@ OF_WARPS = 1
 # Weights that a tile of the phase "best" copies; integers from one counter of resident.cl to the next.
 COPIED, LINE = 1024, 64
 # What a stage says that packs an operand; see gpu/pack.cl.
-OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns", "left_by_rows")
-# Tiles of a convolution's weights whose gradients a core sums together; vectors that a work-item packs together.
-TILES_TOGETHER, PACKED_TOGETHER = 4, 2
+OPERANDS = ("right_by_rows", "right_by_columns", "left_by_columns", "rows_of_x")
+# Tiles of a convolution's weights whose gradients a core sums together.
+TILES_TOGETHER = 4
+# Vectors that a work-item packs together; see gpu/pack.cl.
+PACKED_TOGETHER = 2
 # Parts of a batch whose weight gradients are summed apart, at most.
 MOST_PARTS = 8
 # Weights that a work-group of a GPU updates in a stage that multiplies nothing; what its local memory holds of a plan.

@@ -119,11 +119,17 @@ class TogetherBackend(ParallelBackendBase):
         backend, n_jobs = self._outer
         n_shares = max(1, min(backend.effective_n_jobs(n_jobs), len(functions)))
         with parallel_config(backend=backend, n_jobs=n_jobs):
-            shares = Parallel()(delayed(run_together)(functions[k::n_shares]) for k in range(n_shares))
+            shares = Parallel()(delayed(_run_share)(functions[k::n_shares]) for k in range(n_shares))
         results = [None] * len(functions)
         for k, share in enumerate(shares):
             results[k::n_shares] = share
         return results
+
+
+def _run_share(functions):
+    """Return the results of functions that a worker calls together."""
+    pick_rows_once(functions)
+    return run_together(functions)
 
 
 class _Future:

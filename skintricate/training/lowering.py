@@ -64,7 +64,7 @@ class Lowering(StageWriter):
         self.is_sparse, self.share = is_sparse, share
         self._fused, self._scored = fused, scored
         n_states = len(optimizer.states) if optimizer else 0
-        super().__init__(layers, n_features, batch_size, program, n_states, training=loss is not None)
+        super().__init__(layers, n_features, batch_size, program, n_states, loss is not None, is_sparse)
         self._loss = loss
         self._updates = WeightUpdates(self, optimizer, float(alpha))
 

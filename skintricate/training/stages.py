@@ -5,6 +5,7 @@ import math
 
 from skintricate.kernels import STAGE
 from skintricate.kernels.stage import ABSENT, OF_WARPS, OPERANDS, PRODUCTS, ROW_STAGES, STAGE_KINDS
+from skintricate.layers import Dense
 from skintricate.training.network import matrices, walk
 from skintricate.training.plan import SOURCE_IS_X, Launch, Plan, Weights
 
@@ -21,14 +22,16 @@ class StageWriter:
     n_states : int
         Numbers that the optimizer keeps for each weight.
     training : bool
-        Whether the stages so far are those of a step, not of a prediction.
+        Whether the stages that are appended next are those of a step, not of a prediction.
+    is_sparse : bool, default=False
+        Whether X lies on the device as a sparse matrix.
 
     Attributes
     ----------
     plan : Plan
     """
 
-    def __init__(self, layers, n_features, batch_size, program, n_states, training):
+    def __init__(self, layers, n_features, batch_size, program, n_states, training, is_sparse=False):
         self.layers, self.training = list(layers), training
         self._input_shape = (int(n_features),)
         self._program, self._tile = program, program.tile
@@ -40,8 +43,8 @@ class StageWriter:
         self._positions = _stream_numbers(self._nodes, len(self.layers))
         self.plan = Plan(batch_size)
         self._place_parameters(n_states)
-        self._tile = self._tile.for_weights(batch_size, self.plan.weights)
-        self.plan.block_rows = self._tile.block_rows(batch_size)
+        self._tile = self._tile.for_products(batch_size, self._weights_of_products(is_sparse))
+        self.plan.block_rows, self.plan.is_large = self._tile.block_rows(batch_size), self._tile.is_large_batch
 
     def constant(self, *values):
         """Return where these hyper-parameters lie."""
@@ -171,11 +174,11 @@ class StageWriter:
 
     def _copied_rows(self, columns):
         """Return where the rows of X that a step takes lie one after the other, from its beginning on."""
-        if "left_by_rows" not in self._packed:
-            self._packed["left_by_rows"] = self.allocate((columns,))
-            stage = {"inputs": columns, "outputs": self.plan.batch_size, "code": OPERANDS.index("left_by_rows")}
-            self._weights_to_pack.append({**stage, "target": self._packed["left_by_rows"]})
-        return self._packed["left_by_rows"]
+        if "rows_of_x" not in self._packed:
+            self._packed["rows_of_x"] = self.allocate((columns,))
+            stage = {"inputs": columns, "outputs": self.plan.batch_size, "code": OPERANDS.index("rows_of_x")}
+            self._weights_to_pack.append({**stage, "target": self._packed["rows_of_x"]})
+        return self._packed["rows_of_x"]
 
     def _packed_at(self, operand, matrix, to_pack):
         """Return where a matrix lies packed as an operand, once ``to_pack`` is done."""
@@ -201,6 +204,13 @@ class StageWriter:
                 self.plan.weights.append(weights)
         self.plan.parameter_count = offset
         self.plan.parameter_size = offset * (1 + n_states)
+
+    def _weights_of_products(self, is_sparse):
+        """Return the weights of layers that multiply a dense matrix by all of them."""
+        nodes = [node for node in self._nodes if type(node.layer) is Dense]
+        if is_sparse:
+            nodes = [node for node in nodes if node.input_shape != self._input_shape]
+        return [self._weights[id(node.layer)][0] for node in nodes]
 
     def _reserve_parameters(self, size):
         """Return the offset of so many new scalars behind the parameters."""

@@ -1,5 +1,6 @@
 """Large products on a GPU's tensor cores, which no CPU has: against float64, at sizes that fill no tile."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,13 +9,26 @@ import pytest
 from contracts import random_weights
 from reference import Network
 
+from skintricate.kernels.program import read_source, source_names
 from skintricate.kernels.stage import OF_WARPS, OPERANDS, STAGE_KINDS
 from skintricate.kernels.tile import PASSES, GroupTile
-from skintricate.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LayerNorm, ReLU, Reshape, SoftMax, TanH
+from skintricate.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    ReLU,
+    Reshape,
+    SoftMax,
+    TanH,
+)
 from skintricate.losses import CategoricalCrossEntropy, MeanSquared
 from skintricate.model import Model
 from skintricate.optimizers import Basic
-from skintricate.training import Lowering, NetworkState
+from skintricate.training import Lowering, NetworkState, plans
 from skintricate.training.vocabulary import built_in
 
 # Rows of a batch and of the data, features: no tile is full, nor is the last chunk.
@@ -95,11 +109,21 @@ def test_what_stands_beside_large_products(layers, gpu, monkeypatch):
     Y, weight = np.eye(5)[y], generator.uniform(0, 2, N_SAMPLES)
     options = {"loss": CategoricalCrossEntropy(), "optimizer": Basic(0.5), "alpha": 0.01, "batch_size": 2503}
     options |= {"max_iter": 3, "n_iter_no_change": 5, "early_stopping": True}
-    trained = []
+    trained, launched, run = [], [], Lowering.run
+
+    def spy(self):
+        plan = run(self)
+        launched.append({launch.kernel for launch in plan.launches})
+        return plan
+
+    monkeypatch.setattr(Lowering, "run", spy)
     for large_product in (1e8, 1e99):
         monkeypatch.setattr(GroupTile, "large_product", large_product)
+        monkeypatch.setattr(plans, "_plans", {})
+        launched.clear()
         model = Model(layers, device=gpu, random_state=0)
         model.fit(X, Y, sample_weight=weight, validation_data=(X, Y), **options)
+        assert any("large_rows" in kernels for kernels in launched) == (large_product == 1e8)
         trained.append((*model.state.weights, model.predict(X), model.history_.loss, model.history_.validation_score))
     for large, plain in zip(*trained):
         np.testing.assert_allclose(large, plain, rtol=2e-3, atol=2e-4 * np.abs(plain).max())
@@ -155,6 +179,31 @@ def test_few_columns_of_a_large_batch_are_made_by_warps():
     assert plan_of(tile, 100_000).block_rows == 64
 
 
+@pytest.mark.parametrize(
+    ("layers", "n_features", "options"),
+    [
+        ([Embedding(10_000, 64), Flatten(), Dense(32), ReLU(), Dense(3)], 8, {}),
+        ([Reshape((4, 4, 128)), Conv2D(128, 3), ReLU(), Flatten(), Dense(3)], 2048, {}),
+        ([Dense(64), ReLU(), Dense(3)], 20_000, {"is_sparse": True}),
+    ],
+    ids=["embedding", "convolution", "sparse"],
+)
+def test_only_products_make_a_batch_large(layers, n_features, options):
+    """The resident schedule, which takes plans without large products, knows none of the kernels beside them."""
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    program = SimpleNamespace(tile=tile, itemsize=4, vocabulary=built_in())
+    plan = Lowering(layers, n_features, 2048, program, **options, **TRAINING).run()
+    assert not plan.is_large
+    assert {tile.build_of(launch.kernel) for launch in plan.launches} == {"all"}
+
+
+def test_kernels_with_room_for_others_are_there():
+    tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
+    text = "\n".join(map(read_source, source_names(tile, (), "large")))
+    for name, _ in tile.builds["large"].revise.keywords["groups"]:
+        assert re.search(rf"LARGE_KERNEL {name}\(|DEFINE_TENSOR_ROWS\({name}\b", text)
+
+
 @pytest.mark.parametrize("batch_size", [200, 1000])
 def test_a_smaller_batch_has_blocks_of_few_rows(batch_size):
     plan = plan_of(GroupTile(132, has_tensor_cores=True, has_wgmma=True), batch_size, **TRAINING)
@@ -176,7 +225,7 @@ def test_rows_of_x_that_many_tiles_read_are_copied():
 
     def copies_of(units, **options):
         plan = Lowering([Dense(units), ReLU(), Dense(3)], N_FEATURES, BATCH, program, **options).run()
-        copies = plan.stages[plan.stages["code"] == OPERANDS.index("left_by_rows")]
+        copies = plan.stages[plan.stages["code"] == OPERANDS.index("rows_of_x")]
         return plan, copies[copies["kind"] == STAGE_KINDS.index("pack_operands")]["target"].tolist()
 
     plan, (place,) = copies_of(1024, **TRAINING)
@@ -215,7 +264,6 @@ def test_parts_begin_with_chunks_and_a_single_one_is_stored():
     assert large["rows_end"].max() == BATCH
     plan = plan_of(replace(tile, units=21), **TRAINING)  # as many as tiles
     one = of_kind(plan, "dense_backward_weights")
-    assert set(one["parts"][one["size"] == tile.tensor_rows]) == {1}
     assert set(one["parts"]) == {1}  # those of few weights are made by warps, and stored too
     assert set(of_kind(plan, "dense_add_parts")["parts"]) == {1}
 

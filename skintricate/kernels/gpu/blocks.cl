@@ -1,5 +1,5 @@
-/* Blocks of many rows through stages that follow each other, as a large batch has them beside its large products; their own
- * products are made by warps, see slices.cl.
+/* Blocks of many rows through stages that follow each other, as a large batch has them beside its large products. Their
+ * own products are made by warps, see slices.cl.
  */
 LARGE_KERNEL large_rows(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_LARGE

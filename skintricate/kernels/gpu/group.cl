@@ -70,11 +70,10 @@
     COPY_TABLE(run, runs, 2)
 
 /* Copy `count` rows of a table to local memory. */
-#define COPY_TABLE(from, to, count) COPY_TABLE_BY(ITEMS, from, to, count)
-#define COPY_TABLE_BY(items, from, to, count)                                                     \
-    copy_table(items, (const global int *)(from), (local int *)(to), (count) * (int)(sizeof((to)[0]) / sizeof(int)))
-static inline void copy_table(int items, const global int *from, local int *to, int count) {
-    for (int i = ITEM; i < count; i += items) to[i] = from[i];
+#define COPY_TABLE(from, to, count)                                                               \
+    copy_table((const global int *)(from), (local int *)(to), (count) * (int)(sizeof((to)[0]) / sizeof(int)))
+static inline void copy_table(const global int *from, local int *to, int count) {
+    for (int i = ITEM; i < count; i += ITEMS) to[i] = from[i];
 }
 
 static inline int padded(int columns) { return (columns + WIDTH - 1) / WIDTH * WIDTH; }

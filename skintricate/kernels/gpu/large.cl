@@ -1,6 +1,9 @@
 /* Large products, each a launch of its own: the frame of their kernels. A work-group of TENSOR_ITEMS work-items makes a
  * tile of 128 x 128 of the result, on tensor cores (tensor.cl, wgmma.cl).
  */
+#ifndef TENSOR_ITEMS
+#define TENSOR_ITEMS 256
+#endif
 #define TENSOR_ROWS 128
 #define TENSOR_COLUMNS 128
 #define RESULT_STRIDE (TENSOR_COLUMNS + 4)
@@ -11,7 +14,7 @@
 /* What they begin with: the step, and which stage the tile is of. Whatever is read is asked for at once, a word an item:
  * LARGE_TABLE stages at a time. */
 #define LARGE_TABLE 16
-#define WORDS(type) ((int)(sizeof(type) / sizeof(int)))
+#define WORDS(table) ((int)(sizeof(table) / sizeof(int)))
 #define BEGIN_LARGE                                                                               \
     local Stage table[LARGE_TABLE], row[1];                                                       \
     local Step steps[1];                                                                          \
@@ -22,8 +25,9 @@
         const int count = SMALLER(LARGE_TABLE, end_stage - first_stage);                          \
         copy_large_tables(run, runs, stages + first_stage, table, count);                         \
         SYNC_LOCAL;                                                                               \
-        for (found = 0; found < count && tile >= table[found].tiles; found++) tile -= table[found].tiles; \
-        if (found < count) break;                                                                 \
+        for (found = 0; found < count && tile >= table[found].tiles; found++)                     \
+            tile -= table[found].tiles;                                                           \
+        if (found < count || first_stage + LARGE_TABLE >= end_stage) break;                       \
         SYNC_LOCAL;                                                                               \
     }                                                                                             \
     if (has_stopped) return;                                                                      \
@@ -33,8 +37,8 @@
     SYNC_LOCAL;                                                                                   \
     STAGE stage = row;                                                                            \
     STEP step = steps;
-static inline void copy_large_tables(const global Run *run, local Run *runs, const global Stage *stages, local Stage *table,
-                                     int count) {
+static inline void copy_large_tables(const global Run *run, local Run *runs, const global Stage *stages,
+                                     local Stage *table, int count) {
     const int run_words = 2 * WORDS(Run), stage_words = count * WORDS(Stage);
     int of_runs, of_stages[(LARGE_TABLE * WORDS(Stage) + TENSOR_ITEMS - 1) / TENSOR_ITEMS];
     of_runs = ((const global int *)run)[SMALLER(ITEM, run_words - 1)];

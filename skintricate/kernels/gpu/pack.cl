@@ -1,14 +1,15 @@
-/* Packs operands as wgmma.cl reads them: `inputs` steps of k by `outputs` columns, or rows. A work-item packs one vector of
- * four registers. `code` tells which operand it is:
+/* Packs operands as wgmma.cl reads them: `inputs` steps of k by `outputs` columns, or rows, in vectors of four registers.
+ * `code` tells which operand it is:
  *
  * RIGHT_BY_ROWS      a tensor at `source`, or else weights, that lies by rows
  * RIGHT_BY_COLUMNS   the same by columns
  * LEFT_BY_COLUMNS    that of a gradient of weights: columns of X, or of the tensor at `source`, with ones for the bias
- * LEFT_BY_ROWS       rows of X in the order of the step, as they are: many tiles read them, and where rows are far apart in
- *                    memory, each of a tile's looks for another page
  *
  * Steps of k are rows of the batch in a tensor and in X; those beyond the step's are zeros. An entry has 512 vectors: the
  * four of a column after each other; of a left operand, a warp's of its lanes' upper row, then those of the lower one.
+ *
+ * ROWS_OF_X          is no packed operand, but rows of X in the order of the step: many tiles read them, and as they lie,
+ *                    each is in another page of the memory
  */
 #if PASSES == 0
 #define IN_VECTOR 8
@@ -21,14 +22,15 @@
 #define LEFT_STEP(lane, q) ((lane) % 4 * 4 + (q))
 #define RIGHT_STEP(v, q) (4 * (q) + (v))
 #endif
-/* Loads are asked for whatever comes of them, from a place nearby where there is nothing, so that nobody waits for one
- * before the next: numbers of vector `in_entry` of the entry of steps first .. and columns c0 .., and the vector. */
+/* The numbers of vector `in_entry` of the entry of steps first .. and columns c0 ... All loads are asked for, from another
+ * place where there is nothing, so that none waits for the one before. */
 static inline void load_left(STEP step, STAGE stage, int first, int c0, int in_entry, bool ordered, float *number) {
-    const int columns = stage->channels, lane = in_entry % 32, column = c0 + in_entry / 64 * 16 + in_entry / 32 % 2 * 8 + lane / 4;
+    const int columns = stage->channels, lane = in_entry % 32;
+    const int column = c0 + in_entry / 64 * 16 + in_entry / 32 % 2 * 8 + lane / 4;
     const int end = SMALLER(step->rows, stage->inputs), one = column == columns && stage->bias;
     const bool is_x = stage->source < 0;
-    const global float *x = (is_x ? step->X + (ordered ? 0 : (size_t)step->first * padded(columns)) : step->workspace + stage->source)
-                            + SMALLER(column, columns - 1);
+    const size_t before = ordered ? 0 : (size_t)step->first * padded(columns);
+    const global float *x = (is_x ? step->X + before : step->workspace + stage->source) + SMALLER(column, columns - 1);
     int rows[IN_VECTOR];
 #pragma unroll
     for (int q = 0; q < IN_VECTOR; q++) {
@@ -87,15 +89,18 @@ static inline void copy_rows_of_x(STEP step, STAGE stage, int tile) {
 /* Groups take turns of PACKED_TOGETHER vectors an item, the panels of a chunk one after the other. */
 LARGE_KERNEL pack_operands(STEP_ARGUMENTS, int first_stage, int end_stage) {
     BEGIN_LARGE
-    if (stage->code == LEFT_BY_ROWS) {
+    const bool is_left = stage->code == LEFT_BY_COLUMNS;
+    /* A device that has no rows of a step packs none: there is no row in whose place another could be read. */
+    if (step->rows == 0 && (is_left || stage->source >= 0)) return;
+    if (stage->code == ROWS_OF_X) {
         copy_rows_of_x(step, stage, tile);
         return;
     }
-    const bool is_left = stage->code == LEFT_BY_COLUMNS;
-    const int chunks = (stage->inputs + CHUNK - 1) / CHUNK, panels = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
-    const int vectors = chunks * panels * 512, planes = is_left ? 1 : PLANES;
+    const int chunks = (stage->inputs + CHUNK - 1) / CHUNK;
+    const int panels = (stage->outputs + TENSOR_COLUMNS - 1) / TENSOR_COLUMNS;
+    const int vectors = chunks * panels * 512, planes = is_left ? 1 : PLANES, turn = PACKED_TOGETHER * TENSOR_ITEMS;
     global uint4 *target = (global uint4 *)(step->workspace + stage->target);
-    for (int begin = tile * PACKED_TOGETHER * TENSOR_ITEMS; begin < vectors; begin += stage->tiles * PACKED_TOGETHER * TENSOR_ITEMS) {
+    for (int begin = tile * turn; begin < vectors; begin += stage->tiles * turn) {
         float number[PACKED_TOGETHER][IN_VECTOR];
         uint4 packed[PACKED_TOGETHER], rests[PACKED_TOGETHER];
         global uint4 *place[PACKED_TOGETHER];

@@ -1,5 +1,6 @@
-/* Sums that several warps share: where a group has fewer tiles than warps, neighbours sum parts of the same one, which
- * warp.cl describes. */
+/* Narrow products of a large batch, by warps (warp.cl): where a group has fewer tiles than warps, neighbours sum parts of the
+ * same one. narrow.cl is its twin where batches are smaller.
+ */
 
 /* Warps for each of so many tiles: a power of two. */
 static inline int slices_of(int tiles) {
@@ -32,7 +33,8 @@ static inline void dense_rows(STEP step, STAGE stage, int n0, int count, local s
         const int row = number % row_tiles * WARP_ROWS, r0 = n0 + row, j0 = number / row_tiles * WARP_COLUMNS;
         const bool works = number < tiles && row < count;
         float4 sums[4] = {0, 0, 0, 0};
-        if (works) add_tile_of_rows(step, stage, r0, j0, slice * share, SMALLER((slice + 1) * share, padded(stage->inputs)), sums);
+        const int begin = slice * share, end = SMALLER(begin + share, padded(stage->inputs));
+        if (works) add_tile_of_rows(step, stage, r0, j0, begin, end, sums);
         join_slices(sums, slices, scratch);
         if (works && slice == 0) finish_tile_of_rows(step, stage, r0, j0, sums);
     }

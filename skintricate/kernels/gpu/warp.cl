@@ -1,5 +1,6 @@
-/* Products of a network that one work-group trains, on NVIDIA's tensor cores: each warp makes tiles of 16 x 32 of the
- * result by itself, straight from global memory, whose caches hold a small network. No local memory, no barrier.
+/* Products on NVIDIA's tensor cores by single warps: each makes tiles of 16 x 32 of the result by itself, straight from
+ * global memory, whose caches hold a small network, or the narrow matrices of a large one (slices.cl). No local memory, no
+ * barrier.
  *
  * What a lane loads is what its fragments need, in vectors: rows of k may be taken in any order, if it is that of both
  * operands, and so may the columns of the result. In 16 steps of k, member t has steps 4 t .. 4 t + 3. In 16 columns of
@@ -100,7 +101,7 @@ INLINED void add_tile_of_rows(STEP step, STAGE stage, int r0, int j0, int begin,
     }
 }
 
-/* What follows the sums of a tile, as dense.cl has it for one vector: that of a lane's four at once. */
+/* What follows the sums of a tile, for a lane's four vectors at once; finish_rows of dense.cl does it for one. */
 INLINED void finish_tile_of_rows(STEP step, STAGE stage, int r0, int j0, const float4 *sums) {
     LANE_OF_WARP;
     const int width = padded(stage->outputs);
@@ -111,7 +112,7 @@ INLINED void finish_tile_of_rows(STEP step, STAGE stage, int r0, int j0, const f
 #pragma unroll
     for (int u = 0; u < 4; u++) {
         const int r = r0 + group + u % 2 * 8, o = j0 + u / 2 * 16 + 4 * member;
-        inside[u] = r < step->rows * stage->pixels && o < width;
+        inside[u] = r < step->rows && o < width;
         at[u] = inside[u] ? (size_t)r * width + o : 0;
         x[u] = u % 2 ? lower_sum(sums + u / 2 * 2) : upper_sum(sums + u / 2 * 2);
     }
