@@ -98,7 +98,7 @@ typedef struct {
     int weights;        /* in the parameters, (I + 1) rows with the bias as the last, or I rows */
     int bias;           /* 1: the weights have a bias row */
     int transposed;     /* transpose of the weights in the parameters, or -1 */
-    int size;           /* side of a tile that a work-group makes, or 0: a block of rows */
+    int size;           /* side of a tile that a work-group makes; 0: a block of rows; OF_WARPS: see gpu/warp.cl */
     int log_lanes;      /* in a block: 2^log_lanes work-items share a row, */
     int log_slices;     /* and 2^log_slices of those share its sums */
     int code;           /* activation, loss or optimizer of the program */

@@ -1,4 +1,5 @@
-/* Products of a block of rows with a small matrix, by one work-group; slices.cl is its twin for large batches: result = rows times b, b of I rows by O columns.
+/* Products of a block of rows with a small matrix, by one work-group: result = rows times b, b of I rows by O columns.
+ * slices.cl is its twin for large batches.
  *
  * A work-item sums one vector of columns of every row of the block, over its slice of the rows of b: every `slices`-th.
  * Slices follow from I and O, so a row's result does not depend on its block. What comes from global memory is asked
