@@ -13,16 +13,14 @@
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 /* Where products are warps', only sums need it, and blocks have more rows. */
-#if defined(WHOLE_NETWORK) || defined(LARGE_BATCH)
-#define MOST_LOSS_ROWS 64
-#else
-#define MOST_LOSS_ROWS MOST_BLOCK_ROWS
-#endif
 #if defined(WHOLE_NETWORK)
+#define MOST_LOSS_ROWS 64
 #define SCRATCH (WIDTH * ITEMS)
 #elif defined(LARGE_BATCH)
+#define MOST_LOSS_ROWS 64
 #define SCRATCH (4 * WIDTH * ITEMS)
 #else
+#define MOST_LOSS_ROWS MOST_BLOCK_ROWS
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
 #endif
 
