@@ -1,6 +1,5 @@
 """The engine without scikit-learn's estimators: a list of layers that trains and predicts."""
 
-import functools
 import math
 import threading
 import warnings
@@ -448,15 +447,19 @@ class Model:
 
     def _first_state(self, device, shapes, optimizer):
         """Return a new state; it is drawn once where many networks of a search begin with the same."""
-        require_parameters(device, self.dtype, self.layers, shapes, optimizer)
         seed = self.random_state
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
-        draw = functools.partial(NetworkState.initial, self.layers, shapes, seed, self.dtype)
+
+        def draw():
+            require_parameters(device, self.dtype, self.layers, shapes, optimizer)
+            return NetworkState.initial(self.layers, shapes, seed, self.dtype)
+
         if current() is None or self.random_state is None:
             return draw()
         try:
-            return kept((snapshot(self.layers), tuple(shapes), seed, self.dtype), draw).copy()
+            key = device, type(optimizer), snapshot(self.layers), tuple(shapes), seed, self.dtype
+            return kept(key, draw).copy()
         except NotPlain:
             return draw()
 

@@ -1,8 +1,7 @@
 """Turn a name, or an object, into a layer, a loss or an optimizer."""
 
-import copy
-
 from skintricate import layers, losses, optimizers
+from skintricate.configurable import copy_of
 from skintricate.layers import Layer
 from skintricate.losses import Loss
 from skintricate.optimizers import Optimizer
@@ -11,7 +10,7 @@ from skintricate.optimizers import Optimizer
 def make_layer(spec, parameter="layers"):
     """Return a layer of its own for a name or a ``Layer``; ``parameter`` is what an error blames."""
     if isinstance(spec, Layer):
-        return copy.deepcopy(spec)
+        return copy_of(spec)
     return _by_name(parameter, spec, layers.BY_NAME, "a Layer")()
 
 

@@ -8,7 +8,7 @@ import pytest
 from contracts import EVERYTHING
 from sklearn.base import clone
 
-from skintricate.configurable import Configurable, check_number
+from skintricate.configurable import Configurable, check_number, copy_of
 from skintricate.initializers import Constant, GlorotUniform, HeNormal, LimitedRandom, NormalRandom, UniformRandom
 from skintricate.layers import ELU, Dense, Dropout, LeakyReLU, TanH
 from skintricate.losses import Huber, Quantile
@@ -45,12 +45,13 @@ NAN, INF = float("nan"), float("inf")
     [
         copy.copy,
         copy.deepcopy,
+        copy_of,
         clone,
         lambda thing: pickle.loads(pickle.dumps(thing)),
         lambda thing: type(thing)(**thing.get_params(deep=False)),
         lambda thing: thing.__class__(**thing.get_params(deep=False)).set_params(**thing.get_params(deep=False)),
     ],
-    ids=["copy", "deepcopy", "clone", "pickle", "constructor", "set_params"],
+    ids=["copy", "deepcopy", "copy_of", "clone", "pickle", "constructor", "set_params"],
 )
 def test_copies_are_equal(thing, duplicate):
     other = duplicate(thing)
@@ -178,6 +179,22 @@ def test_bad_parameters(make, name, error):
 def test_infinite_parameters(make):
     with pytest.raises(ValueError, match="must lie in"):
         make()
+
+
+def test_a_copy_shares_nothing_that_can_change():
+    table = np.ones(2)
+
+    class Own(Configurable):
+        def __init__(self, table, inner):
+            self.table, self.inner = table, inner
+
+    for thing in (Dense(3, HeNormal(), Constant(0.5)), Own(table, Constant(0.5))):
+        copied = copy_of(thing)
+        assert copied == thing
+        assert not {id(v) for v in vars(copied).values() if hasattr(v, "__dict__")} & {
+            id(v) for v in vars(thing).values()
+        }
+    assert copied.table is not table
 
 
 @pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), np.int64(1), 1])

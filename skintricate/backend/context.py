@@ -201,17 +201,25 @@ class Device:
 
         ``idly`` leaves the interpreter and the driver to other threads meanwhile.
         """
+        self.read_all([(array, buffer, offset)], idly)
+        return array
+
+    def read_all(self, parts, idly=False):
+        """Read several times, waiting once: ``(array, buffer, offset)``, at least one of them; see ``read``."""
         queue, complete = self.queue, self.cl.command_execution_status.COMPLETE
-        event = self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
+        events = [
+            self.cl.enqueue_copy(queue, array, buffer, src_offset=offset, is_blocking=False)
+            for array, buffer, offset in parts
+        ]
         queue.flush()
         # Looking again and again is faster than being woken, PoCL's way by 40 us; an error shows as a negative status.
         give_up = time.perf_counter() + LONGEST_SPIN
-        while event.command_execution_status > complete and (idly or time.perf_counter() < give_up):
+        while events[-1].command_execution_status > complete and (idly or time.perf_counter() < give_up):
             if idly:
                 time.sleep(BETWEEN_LOOKS)
-        event.wait()
+        for event in events:
+            event.wait()
         self._local.pending.clear()
-        return array
 
     def _divide(self, handle, threads):
         """Return a sub-device of so many compute units, or the whole where it cannot be divided."""

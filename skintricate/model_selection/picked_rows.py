@@ -1,4 +1,4 @@
-"""Rows of X that several tasks of a search ask for are picked once.
+"""Rows of X and y that several tasks of a search ask for are picked once.
 
 scikit-learn picks the rows of a fold anew for each candidate. Networks only read them, as scikit-learn's scorers do.
 """
@@ -17,7 +17,8 @@ ESTIMATORS, SCORERS = (IntricateClassifier, IntricateRegressor), (_BaseScorer, _
 class PickedRows:
     """Stands for an array in the one place where rows are picked from it.
 
-    The same list of rows, as an object, gives the same array, which nobody may write into.
+    The same list of rows, as an object, gives the same array, which nobody may write into. scikit-learn takes it for a
+    data frame, by ``iloc``: looking for those first, it is done sooner than with an array.
 
     Parameters
     ----------
@@ -31,35 +32,57 @@ class PickedRows:
     def __len__(self):
         return len(self._array)
 
-    def __getitem__(self, key):
-        """Return the rows of a key ``(list of rows, Ellipsis)``, as scikit-learn writes it, or of any other one."""
-        rows = key[0] if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis else None
-        if not isinstance(rows, np.ndarray):
-            return self._array[key]
+    @property
+    def iloc(self):
+        """What other keys than lists of rows are looked up in."""
+        return self._array
+
+    loc = iloc
+
+    def take(self, rows, axis=0):
+        """Return the rows of a list of their numbers."""
         if id(rows) not in self._picked:
-            picked = self._array[key]
+            picked = self._array.take(rows, axis=axis)
             picked.flags.writeable = False
             self._picked[id(rows)] = rows, picked  # `rows` stays alive, so that its id remains its own
         return self._picked[id(rows)][1]
 
 
 def pick_rows_once(functions):
-    """Let the calls of a search that joblib has batched share the rows that they pick from one X."""
+    """Let the calls of a search that joblib has batched share the rows that they pick from one X, and one y."""
     if get_config()["array_api_dispatch"]:  # which asks X what it is
         return
     stand_ins = {}
     for function in functions:
         items = getattr(function, "items", [])
         for place, (call, args, kwargs) in enumerate(items):
-            if getattr(call, "function", None) is not _fit_and_score or len(args) < 2:
-                continue
-            if type(args[0]) in ESTIMATORS and type(args[1]) is np.ndarray and _only_reads(kwargs.get("scorer")):
-                stand_in = stand_ins.setdefault(id(args[1]), PickedRows(args[1]))
-                items[place] = call, (args[0], stand_in, *args[2:]), kwargs
+            if getattr(call, "function", None) is _fit_and_score and len(args) > 2 and type(args[0]) in ESTIMATORS:
+                scorers = _scorers_of(kwargs.get("scorer"))
+                may_share = _only_read_X(scorers), _only_read_y(scorers)
+                data = [
+                    stand_ins.setdefault(id(array), PickedRows(array))
+                    if shares and type(array) is np.ndarray
+                    else array
+                    for array, shares in zip(args[1:3], may_share)
+                ]
+                items[place] = call, (args[0], *data, *args[3:]), kwargs
 
 
-def _only_reads(scorer):
-    """Say whether a scorer is scikit-learn's, with whatever metric of targets and predictions, or several of them."""
+def _scorers_of(scorer):
+    """Return the list of what scores."""
     scorer = getattr(scorer, "_scorers", scorer) if isinstance(scorer, _MultimetricScorer) else scorer
-    scorers = scorer.values() if isinstance(scorer, dict) else [scorer]
-    return all(isinstance(each, SCORERS) for each in scorers)
+    return list(scorer.values()) if isinstance(scorer, dict) else [scorer]
+
+
+def _only_read_X(scorers):
+    """Say whether scorers are scikit-learn's, with whatever metric of targets and predictions."""
+    return all(isinstance(scorer, SCORERS) for scorer in scorers)
+
+
+def _only_read_y(scorers):
+    """Say whether their metrics are scikit-learn's, too, or the estimator's own score."""
+    metrics = [getattr(scorer, "_score_func", None) for scorer in scorers]
+    return _only_read_X(scorers) and all(
+        isinstance(scorer, _PassthroughScorer) or getattr(metric, "__module__", "").startswith("sklearn.")
+        for scorer, metric in zip(scorers, metrics)
+    )

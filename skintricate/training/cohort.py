@@ -103,8 +103,10 @@ class Cohort:
         Launcher(device, kernel, n_groups)(device.queue, 0)
         control = self.pool.read("control")
         elapsed = time.perf_counter() - started
+        if parts := [part for member in members if (part := member.part_to_read()) is not None]:
+            self.pool.read_parts("workspace", parts)
         for member in members:
-            member.took(min(steps, member.steps_left), control, self.pool)
+            member.took(min(steps, member.steps_left), control)
         if self._plan is not None:
             self._program.trained(self._plan, elapsed)
         if not any(member.has_stopped for member in members):  # else steps were left out

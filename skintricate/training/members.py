@@ -45,6 +45,10 @@ class Member:
         """Bytes of its tables and of what the pool leaves between its parts, at most."""
         return self.plan.stages.nbytes + self._phases.table.nbytes + 2**14
 
+    def part_to_read(self):
+        """Return the place and an array for what it wants of the workspace after each launch, or None."""
+        return None
+
     def _place(self, pool, runs, parameters):
         """Let the pool hold what every member has."""
         self._places["parameters"] = pool.add("parameters", self.plan.parameter_size, parameters)
@@ -148,7 +152,7 @@ class TrainedMember(Member):
         scalars = self.contents.scalars(self.steps_left, self.epoch, self._steps)
         return (self._places["scalars"], scalars), (self._places["run"], self._runs())
 
-    def took(self, steps, control, pool):
+    def took(self, steps, control):
         """Take note of steps taken; they are over where the device has stopped."""
         self.taken += steps
         self.steps_left -= steps
@@ -223,12 +227,16 @@ class PredictingMember(Member):
         runs = prediction_runs(self.plan, len(self._X), ordered=True)
         self._place(pool, runs, self._state.pack(self.plan, self._layout, 0, self.dtype))
 
-    def took(self, steps, control, pool):
-        """Take the outputs of a batch of rows out of the workspace."""
+    def part_to_read(self):
+        """Return the place and an array for the outputs of a batch of rows."""
+        output = self.plan.output
+        self._batch = np.empty(output.size(self._layout, self.plan.batch_size), self.dtype)
+        return self._places["workspace"] + output.offset, self._batch
+
+    def took(self, steps, control):
+        """Take the outputs of a batch of rows, which have been read."""
         batch_size, output = self.plan.batch_size, self.plan.output
         part = self.outputs[self.taken * batch_size :][:batch_size]
         self.taken += steps
         self.steps_left -= steps
-        flat = np.empty(output.size(self._layout, batch_size), self.dtype)
-        pool.read_part("workspace", flat, self._places["workspace"] + output.offset)
-        part[...] = output.unpacked(flat, self._layout, len(part), batch_size)
+        part[...] = output.unpacked(self._batch, self._layout, len(part), batch_size)

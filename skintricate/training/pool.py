@@ -71,6 +71,7 @@ class Pool:
         """Wait, and return the whole of a buffer."""
         return self._device.read(np.empty(self._sizes[name], self.type_of(name)), self.buffers[name])
 
-    def read_part(self, name, array, place):
-        """Wait, and fill an array from a place of a buffer."""
-        self._device.read(array, self.buffers[name], place * array.itemsize)
+    def read_parts(self, name, parts):
+        """Wait, and fill arrays from places of a buffer, a list of ``(place, array)``."""
+        buffer = self.buffers[name]
+        self._device.read_all([(array, buffer, place * array.itemsize) for place, array in parts])
