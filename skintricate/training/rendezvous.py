@@ -15,6 +15,8 @@ import weakref
 
 import numpy as np
 
+from skintricate.training.cores import allowed_cores, bring_here, release
+
 # Seconds after which a task that does not come back, and does not work, may be waiting for one that has asked; and the
 # same once that has happened.
 PATIENCE, LATER_PATIENCE = 10.0, 0.05
@@ -70,6 +72,7 @@ class Rendezvous:
         self.kept = {} if outer is None else outer.kept
         self._patience = PATIENCE
         self._returned, self._lock, self._has_ended = queue.SimpleQueue(), threading.Lock(), False
+        self._thread, self._cores = 0, None
 
     def run(self, functions):
         """Call functions without arguments and return the list of their results.
@@ -77,17 +80,25 @@ class Rendezvous:
         The first exception of a function ends the others, inside what they asked for, and is raised.
         """
         tasks = [_Task(self, function) for function in functions]
+        self._thread, self._cores = threading.get_native_id(), allowed_cores()
         with _warnings_kept() as self._outside:
             try:
                 self._run(tasks)
             except BaseException:
                 self._end(tasks)
                 raise
+            finally:
+                release(self._cores)
         return [task.result for task in tasks]
 
     def ask(self, requests):
         """Wait, in a task, until these requests are served; return the list of outcomes."""
         return _here.task.ask(requests)
+
+    def report(self, task):
+        """Let the rendezvous go on, since this task, in whose thread this is called, has asked or ended."""
+        bring_here(self._thread)
+        self._returned.put(task)
 
     def _run(self, tasks):
         """Let tasks run and serve them until all have ended."""
@@ -112,6 +123,7 @@ class Rendezvous:
         while True:
             try:
                 task = self._returned.get(timeout=self._patience if asking else None)
+                release(self._cores)
             except queue.Empty:
                 if any(task.is_busy(self._patience) for task in running):
                     continue
@@ -160,8 +172,11 @@ class _Task:
         self.is_waiting = False
         if self._thread is None:
             self._thread = threading.Thread(target=self._context.run, args=(self._run,), daemon=True)
+            bring_here()  # which the new thread inherits
             self._thread.start()
+            release(self._rendezvous._cores)
         else:
+            bring_here(self._thread.native_id)
             self._told.release()
 
     def is_busy(self, seconds):
@@ -184,10 +199,11 @@ class _Task:
             if self._rendezvous._has_ended:
                 raise _Ended
             self.requests, self.is_waiting = requests, True
-        self._warnings = _warnings_state()
+        self._warnings, cores = _warnings_state(), allowed_cores()
         _set_warnings_state(self._rendezvous._outside)
-        self._rendezvous._returned.put(self)
+        self._rendezvous.report(self)
         self._told.acquire()
+        release(cores)
         _set_warnings_state(self._warnings)
         outcomes, self.outcomes, self.requests = self.outcomes, None, None
         if isinstance(outcomes, _Ended):
@@ -196,6 +212,7 @@ class _Task:
 
     def _run(self):
         """Call the function, in the task's thread."""
+        release(self._rendezvous._cores)
         _here.rendezvous, _here.task = self._rendezvous, self
         _set_warnings_state(self._warnings)
         try:
@@ -206,7 +223,7 @@ class _Task:
         if not self._rendezvous._has_ended:
             _set_warnings_state(self._rendezvous._outside)
         self._function = self._context = None
-        self._rendezvous._returned.put(self)
+        self._rendezvous.report(self)
 
 
 class EqualArrays:
