@@ -1,9 +1,26 @@
-"""Fixtures of the whole suite: which device it runs on."""
+"""Fixtures of the whole suite: which device it runs on, and of which programs."""
 
 import pytest
 
 from skintricate.backend import list_devices, open_device
-from skintricate.training import together
+from skintricate.kernels.stage import OPTIONAL_ROW_STAGES
+from skintricate.training import together, vocabulary
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--one-program",
+        action="store_true",
+        help="all layers that not every network has are in one program, instead of one for each of their combinations, "
+        "for which PoCL's compiler takes a quarter of a minute",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--one-program"):
+        needed = vocabulary.optional_sources
+        every = tuple(sorted(OPTIONAL_ROW_STAGES))
+        vocabulary.optional_sources = lambda *arguments: every if needed(*arguments) else ()
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,11 @@ def program_for(device, dtype, network, loss=None, optimizer=None, precision="hi
     )
     dtype = np.dtype(dtype).name
     tile = device.once((dtype, precision), lambda: tile_of(device, dtype, precision)).for_many(n_networks)
-    sources = {name for layer in every_layer for name in layer.sources}
-    optional = tuple(sorted(sources | {"sparse"} if is_sparse else sources))
+    optional = optional_sources(every_layer, is_sparse)
     return device.once((dtype, vocabulary, tile, optional), lambda: Program(device, dtype, vocabulary, tile, optional))
+
+
+def optional_sources(every_layer, is_sparse):
+    """Return the names of the kernels' files that these layers need beside those that every network needs."""
+    sources = {name for layer in every_layer for name in layer.sources}
+    return tuple(sorted(sources | {"sparse"} if is_sparse else sources))

@@ -3,7 +3,7 @@
 A script, so that it can run under Oclgrind, or on any other runtime for the results to compare with:
 
     python run_kernels.py results.npz --device pocl --dtype float64
-    OCLGRIND_DATA_RACES=1 OCLGRIND_LOG=log.txt python run_kernels.py results.npz --device oclgrind --tiles all
+    OCLGRIND_DATA_RACES=1 OCLGRIND_LOG=log.txt python run_kernels.py results.npz --device oclgrind --tiles gpu,cpu8
 
 It writes the losses, weights and outputs of every case, the kernels that were launched, and the
 kernels that the program has.
@@ -79,13 +79,14 @@ def main():
     parser.add_argument("results")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--tiles", default="", help="comma-separated names, or 'all'; the device's own where empty")
+    parser.add_argument("--tiles", default="", help="comma-separated names; the device's own where empty")
     parser.add_argument("--unfused", action="store_true", help="a launch for every stage, even where weights are few")
     parser.add_argument("--staged", action="store_true", help="launches for every step, even where networks are small")
     parser.add_argument("--specialized", action="store_true", help="a GPU's networks have programs of their own")
     parser.add_argument("--groups", type=int, help="work-groups of a launch that trains whole epochs")
     parser.add_argument("--cases", default="", help="comma-separated names; all where empty")
     parser.add_argument("--plain", action="store_true", help="leave out layers that not every network has")
+    parser.add_argument("--few", action="store_true", help="leave out a network for every activation, loss, optimizer")
     parser.add_argument("--fill", type=lambda text: int(text, 0), help="byte that new buffers are filled with")
     parser.add_argument("--whole-writes", action="store_true", help="write whole buffers only; see whole_writes")
     arguments = parser.parse_args()
@@ -101,13 +102,14 @@ def main():
     if arguments.groups:
         resident.choose_groups = lambda *_: arguments.groups
     together = () if arguments.staged else TOGETHER
-    tiles = list(TILES) if arguments.tiles == "all" else [t for t in arguments.tiles.split(",") if t] or [None]
+    chosen, all_cases = arguments.cases.split(","), cases(arguments.plain, arguments.few)
+    tiles = [t for t in arguments.tiles.split(",") if t] or [None]
     for tile in tiles:
         if tile is not None:
             vocabulary.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
             open_device(arguments.device)._made.clear()  # programs of the tile before
-        chosen = arguments.cases.split(",")
-        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, chosen, together, arguments.plain)
+        chosen_cases = {n: case for n, case in all_cases.items() if n in chosen or not any(chosen)}
+        run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, chosen_cases, together)
     np.savez(
         arguments.results,
         launched_=sorted(record.launched),
@@ -198,11 +200,9 @@ def whole_writes():
 TOGETHER = ("dropout", "validated_classes")
 
 
-def run_cases(record, prefix, device, dtype, chosen, together, plain):
-    """Train every case, or those chosen, for a few steps and record what came out; some also ``together``."""
-    for name, (network, X, y, options) in cases(plain).items():
-        if name not in chosen and any(chosen):
-            continue
+def run_cases(record, prefix, device, dtype, cases_, together):
+    """Train every case for a few steps and record what came out; some also ``together``."""
+    for name, (network, X, y, options) in cases_.items():
         options = {"max_iter": 2, **options}
         with memory_limit(options.pop("memory_limit", None), np.dtype(dtype)):
             model = Model(network, device=device, dtype=dtype, random_state=3)
@@ -233,8 +233,11 @@ def memory_limit(scalars, dtype):
         os.environ.pop("SKINTRICATE_MEMORY_LIMIT", None)
 
 
-def cases(plain):
-    """Return ``{name: (layers, X, y, options of fit)}``, without those that have programs of their own if ``plain``."""
+def cases(plain, few):
+    """Return ``{name: (layers, X, y, options of fit)}``.
+
+    Without those that have programs of their own if ``plain``, and those of one class each if ``few``.
+    """
     random = np.random.default_rng(0)
 
     def real(n, columns):
@@ -333,14 +336,20 @@ def cases(plain):
         "no_change": ([Dense(2)], X3, real(17, 2), {"n_iter_no_change": 1, "tol": 10.0, "max_iter": 9}),
         "sparse": ([Dense(3)], scipy.sparse.csr_matrix(X7 * (X7 > 0)), real(13, 3), {"batch_size": 7}),
     }
-    X, positive = real(5, 2), random.poisson(2, (5, 2)) + 1.0
+    of_classes, shaped = cases_of_classes(random, real), shaped_cases(random, real)  # drawn in any case
+    return result | ({} if few else of_classes) | ({} if plain else shaped)
+
+
+def cases_of_classes(random, real):
+    """Return a case for each activation, loss and optimizer."""
+    result, X, positive = {}, real(5, 2), random.poisson(2, (5, 2)) + 1.0
     for activation in dict.fromkeys(c for c in layers.BY_NAME.values() if issubclass(c, Activation)):
         result[activation.__name__] = ([Dense(3), activation(), activation(), Dense(2)], X, real(5, 2), {"max_iter": 1})
     for loss in dict.fromkeys(losses.BY_NAME.values()):
         result[loss.__name__] = ([Dense(2), Exponential()], X, positive, {"loss": loss(), "max_iter": 1})
     for optimizer in dict.fromkeys(optimizers.BY_NAME.values()):
         result[optimizer.__name__] = ([Dense(2)], X, positive, {"optimizer": optimizer()})
-    return result | ({} if plain else shaped_cases(random, real))
+    return result
 
 
 def shaped_cases(random, real):
