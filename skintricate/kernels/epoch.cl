@@ -51,16 +51,20 @@ static inline bool halting_holds(const global scalar *pairs, int count, scalar l
 static inline void record_epoch(TABLE const Run *run, const global scalar *constants, global scalar *history,
                                 global int *control, int slot, int capacity, scalar total, scalar total_correct,
                                 scalar total_weight) {
+    /* All that is read comes first, so that it comes together. */
+    const int done = control[1], without = control[2];
+    const scalar best = history[BEST_LOSS], tolerance = history[TOLERANCE];
     const scalar loss = total_weight > 0 ? total / total_weight : 0;
     const scalar accuracy = total_weight > 0 ? total_correct / total_weight : 0;
+    const int epochs_without = run->early_stopping ? without : loss > best - tolerance ? without + 1 : 0;
     history[HISTORY_HEAD + slot] = loss;
     history[HISTORY_HEAD + capacity + slot] = accuracy;
-    control[1] += 1;
-    if (!run->early_stopping) control[2] = loss > history[BEST_LOSS] - history[TOLERANCE] ? control[2] + 1 : 0;
-    history[BEST_LOSS] = fmin(history[BEST_LOSS], loss);
+    history[BEST_LOSS] = fmin(best, loss);
+    control[1] = done + 1;
+    control[2] = epochs_without;
     if (!isfinite(loss)) control[0] = NOT_FINITE;
     else if (halting_holds(constants + run->halting, run->halting_count, loss, accuracy)) control[0] = HALTED;
-    else if (run->patience > 0 && control[2] > run->patience) control[0] = NO_IMPROVEMENT;
+    else if (run->patience > 0 && epochs_without > run->patience) control[0] = NO_IMPROVEMENT;
 }
 
 /* Record the loss and the accuracy of step s of an epoch. */

@@ -118,6 +118,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *t
             }
             grid_barrier(seats, groups, arrivals += groups);
         }
-        if (ends) goes_on = *(volatile global const int *)control == 0;
+        /* What others have written has to be read from where it went. */
+        if (ends) goes_on = (groups == 1 ? *control : *(volatile global const int *)control) == 0;
     }
 }
