@@ -6,6 +6,8 @@ vanish. The arithmetic stays, and so do the bits. Building takes seconds, so it 
 
 import numpy as np
 
+from skintricate.kernels.stage import STAGE_KINDS
+
 # Fields of a Run that follow from a plan.
 KNOWN_FIELDS = ("batch_size", "block_rows", "parameter_count")
 # Seconds that building such a program takes on an H200 (3 to 9), and loading it from disk (0.004, or 1 where the driver
@@ -25,14 +27,14 @@ def definitions_of(plan):
 
 def _phase(plan, launch, runs):
     """Return the case of the phase of a launch."""
-    numbers = range(launch.first, launch.end)
+    numbers, stages = range(launch.first, launch.end), plan.stages[launch.first : launch.end]
     if launch.kernel == "rows":
-        statements = [f"BLOCK_OF({k})" for k in numbers]
-    else:
-        ends = np.cumsum(plan.stages["tiles"][launch.first : launch.end])
-        begins = ends - plan.stages["tiles"][launch.first : launch.end]
-        statements = [f"TILES_OF({k}, {begin}, {end})" for k, begin, end in zip(numbers, begins, ends)]
-    return f"PHASE({launch.first}, {runs}, {' '.join(statements)})"
+        return f"PHASE({launch.first}, {runs}, {' '.join(f'BLOCK_OF({k})' for k in numbers)})"
+    ends = np.cumsum(stages["tiles"])
+    tiles = " ".join(f"TILES_OF({k}, {end - n}, {end})" for k, n, end in zip(numbers, stages["tiles"], ends))
+    if all(STAGE_KINDS[stage["kind"]] == "dense_backward_weights" and not stage["size"] for stage in stages):
+        return f"PHASE_OF_FEW({launch.first}, {ends[-1]}, {runs}, {tiles})"
+    return f"PHASE({launch.first}, {runs}, {tiles})"
 
 
 class Earnings:
