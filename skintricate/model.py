@@ -458,7 +458,7 @@ class Model:
         if current() is None or self.random_state is None:
             return draw()
         try:
-            key = device, type(optimizer), snapshot(self.layers), tuple(shapes), seed, self.dtype
+            key = device.info.name, type(optimizer), snapshot(self.layers), tuple(shapes), seed, self.dtype
             return kept(key, draw).copy()
         except NotPlain:
             return draw()

@@ -10,7 +10,7 @@ from sklearn.model_selection._validation import _fit_and_score
 
 from skintricate.estimators import IntricateClassifier, IntricateRegressor
 
-# Who does not write into X. The steps of a Pipeline may, and a function of the user's that scores.
+# Who does not write into X, nor y. The steps of a Pipeline may, and a function of the user's that scores.
 ESTIMATORS, SCORERS = (IntricateClassifier, IntricateRegressor), (_BaseScorer, _PassthroughScorer)
 
 
@@ -83,6 +83,6 @@ def _only_read_y(scorers):
     """Say whether their metrics are scikit-learn's, too, or the estimator's own score."""
     metrics = [getattr(scorer, "_score_func", None) for scorer in scorers]
     return _only_read_X(scorers) and all(
-        isinstance(scorer, _PassthroughScorer) or getattr(metric, "__module__", "").startswith("sklearn.")
+        isinstance(scorer, _PassthroughScorer) or (getattr(metric, "__module__", None) or "").startswith("sklearn.")
         for scorer, metric in zip(scorers, metrics)
     )

@@ -25,13 +25,16 @@ def _finder():
 
 def allowed_cores():
     """Return the set of cores on which the calling thread may run, or None where nothing is known of them."""
-    return None if _finder() is None else os.sched_getaffinity(0)
+    if _finder() is not None:
+        with contextlib.suppress(OSError):
+            return os.sched_getaffinity(0)
+    return None
 
 
 def bring_here(thread=0):
     """Let a thread, by its native id, run on the core of the calling one only; 0 is the calling one itself."""
     if _finder() is not None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the core may not be known
             os.sched_setaffinity(thread, {_finder()()})
 
 

@@ -46,7 +46,7 @@ class Member:
         return self.plan.stages.nbytes + self._phases.table.nbytes + 2**14
 
     def part_to_read(self):
-        """Return the place and an array for what it wants of the workspace after each launch, or None."""
+        """Return the place and an array for what ``took`` wants of the workspace after each launch, or None."""
         return None
 
     def _place(self, pool, runs, parameters):

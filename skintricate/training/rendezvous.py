@@ -72,7 +72,7 @@ class Rendezvous:
         self.kept = {} if outer is None else outer.kept
         self._patience = PATIENCE
         self._returned, self._lock, self._has_ended = queue.SimpleQueue(), threading.Lock(), False
-        self._thread, self._cores = 0, None
+        self._thread, self._cores, self._is_waiting = 0, None, False
 
     def run(self, functions):
         """Call functions without arguments and return the list of their results.
@@ -97,7 +97,10 @@ class Rendezvous:
 
     def report(self, task):
         """Let the rendezvous go on, since this task, in whose thread this is called, has asked or ended."""
-        bring_here(self._thread)
+        with self._lock:
+            # Who does not wait for it, such as for one that comes too late, stays where it is.
+            if self._is_waiting:
+                bring_here(self._thread)
         self._returned.put(task)
 
     def _run(self, tasks):
@@ -122,8 +125,7 @@ class Rendezvous:
         """Wait until this task, or any, asks or ends; no longer than it is busy where others have asked."""
         while True:
             try:
-                task = self._returned.get(timeout=self._patience if asking else None)
-                release(self._cores)
+                task = self._next(self._patience if asking else None)
             except queue.Empty:
                 if any(task.is_busy(self._patience) for task in running):
                     continue
@@ -137,6 +139,16 @@ class Rendezvous:
                 asking.append(task)
             if task is awaited or awaited is None:
                 return
+
+    def _next(self, seconds):
+        """Return the next task that reports, or raise ``queue.Empty`` after so many seconds."""
+        self._is_waiting = True
+        try:
+            return self._returned.get(timeout=seconds)
+        finally:
+            with self._lock:
+                self._is_waiting = False
+            release(self._cores)
 
     def _end(self, tasks):
         """Raise inside all tasks that have asked, one after the other, until they have ended."""

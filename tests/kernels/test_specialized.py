@@ -144,12 +144,12 @@ CASES = [
 ]
 
 
-def trained(case, device, seed=0):
+def trained(case, device, seed=0, batch_size=200):
     """Return all weights of a model that a case has trained."""
     network, loss, optimizer = case
     X, Y = problem(loss, 450, 30)
     model = Model(network, device=device, random_state=seed)
-    options = {"loss": loss, "optimizer": optimizer, "alpha": 0.01, "batch_size": 200, "max_iter": 4}
+    options = {"loss": loss, "optimizer": optimizer, "alpha": 0.01, "batch_size": batch_size, "max_iter": 4}
     model.fit(0.3 * X, Y, sample_weight=np.linspace(0.1, 2, 450), **options)
     return model.state.weights
 
@@ -161,6 +161,17 @@ def test_every_bit_on_a_gpu(case, gpu, programs_pay_after):
     for seconds in (1e9, 0.0):
         plans = programs_pay_after(seconds)
         results.append(trained(case, gpu))
+        assert bool(plans) == (seconds == 0)
+    assert_bitwise(*results)
+
+
+def test_every_bit_of_few_rows_on_a_gpu(gpu, programs_pay_after):
+    """Gradients of several small layers in one phase."""
+    network = [Dense(5), TanH(), Dense(9), Sigmoid(), Dense(7), TanH(), Dense(3)]
+    results = []
+    for seconds in (1e9, 0.0):
+        plans = programs_pay_after(seconds)
+        results.append(trained((network, MeanSquared(), Adam()), gpu, batch_size=10))
         assert bool(plans) == (seconds == 0)
     assert_bitwise(*results)
 

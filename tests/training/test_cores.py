@@ -2,9 +2,11 @@
 
 import os
 import threading
+import time
 
 import pytest
 
+from skintricate.training import rendezvous
 from skintricate.training.cores import allowed_cores, bring_here, release
 from skintricate.training.rendezvous import Rendezvous, current
 
@@ -25,10 +27,9 @@ def test_who_sleeps_is_brought_to_one_core_and_released(cores):
     told, masks = threading.Semaphore(0), []
 
     def sleep():
-        mine = allowed_cores()
         told.acquire()
         masks.append(allowed_cores())
-        release(mine)
+        release(cores)
         masks.append(allowed_cores())
 
     thread = threading.Thread(target=sleep)
@@ -77,6 +78,50 @@ def test_tasks_and_whoever_serves_them_may_use_all_cores(fails, cores):
     note()
     assert len(masks) == (7 if fails else 11)
     assert all(mask == cores for mask in masks)
+
+
+@pytest.fixture
+def impatience(monkeypatch):
+    """Let tasks be overtaken by others at once."""
+    for name in ("PATIENCE", "LATER_PATIENCE"):
+        monkeypatch.setattr(rendezvous, name, 0.05)
+
+
+def test_a_task_that_comes_while_others_are_served_narrows_nobody(impatience, cores):
+    comes, masks = threading.Event(), []
+
+    def late():
+        comes.wait()
+        return current().ask([2])
+
+    def serve(requests):
+        if requests == [1]:
+            comes.set()
+            time.sleep(0.2)  # it asks meanwhile
+        masks.append(allowed_cores())
+        return requests
+
+    assert Rendezvous(serve).run([lambda: current().ask([1]), late]) == [[1], [2]]
+    assert masks == [cores, cores]
+
+
+def test_a_task_that_comes_after_the_end_narrows_nobody(impatience, cores):
+    may_come, threads = threading.Event(), []
+
+    def late():
+        threads.append(threading.current_thread())
+        may_come.wait()
+        current().ask([2])
+
+    def fails():
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        Rendezvous(lambda requests: requests).run([lambda: current().ask([1]), late, fails])
+    assert allowed_cores() == cores
+    may_come.set()
+    threads[0].join()
+    assert allowed_cores() == cores
 
 
 def test_cores_that_a_task_chooses_stay_its_own(cores):

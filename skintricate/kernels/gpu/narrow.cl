@@ -69,7 +69,7 @@ DEFINE_NARROW(narrow_2, 2, 8)
 DEFINE_NARROW(narrow_4, 4, 8)
 DEFINE_NARROW(narrow_8, 8, 4)
 
-/* The same for few inputs: a work-item makes a vector of a row by itself, the sum in the same order, and waits for nobody. */
+/* The same for few inputs: a work-item makes a vector of a row by itself, the sum in the same order; it waits for nobody. */
 #define FEW_INPUTS 8
 static inline void narrow_few(STEP step, STAGE stage, const global scalar *b, int n0, int count) {
     const int inputs = stage->inputs, width = padded(stage->outputs), vectors = width / WIDTH;
@@ -91,7 +91,9 @@ static inline void narrow_few(STEP step, STAGE stage, const global scalar *b, in
 
 FUNCTION void dense_rows(STEP step, STAGE stage, int n0, int count, local scalar *scratch) {
     const global scalar *b = step->parameters + stage->weights;
-    if (stage->inputs <= FEW_INPUTS) narrow_few(step, stage, b, n0, count);
+    const int vectors = padded(stage->outputs) / WIDTH;
+    /* With more than a vector for each work-item the weights are better read once for all rows. */
+    if (stage->inputs <= FEW_INPUTS && step->run->block_rows * vectors <= ITEMS) narrow_few(step, stage, b, n0, count);
     else if (count <= 2) narrow_2(step, stage, b, n0, count, scratch);
     else if (count <= 4) narrow_4(step, stage, b, n0, count, scratch);
     else narrow_8(step, stage, b, n0, count, scratch);

@@ -107,7 +107,7 @@ KERNEL resident(STEP_ARGUMENTS, const global Phase *phases, const global Turn *t
             MAKE_STEP(batch < 0 ? runs : runs + 1, number, number_in_epoch);
             for (int tile = seat; tile < phase->tiles; tile += groups) {
                 switch (phase->kind) {
-                case BLOCKS:
+                case BLOCKS: /* it may make further tiles of the group's, and let `tile` be the last */
                 case TILES: RUN_STAGES(phase, tile, number, number_in_epoch); break;
                 case ORDER: order_sample(runs, order, tile * ITEMS + ITEM, epoch); break;
                 case WEIGH: weigh_step(runs, sample_weight, order, losses, tile, scratch); break;

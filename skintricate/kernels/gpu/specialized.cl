@@ -19,7 +19,7 @@ static inline Run known_run(local const Run *runs) {
         STATEMENTS                                                                                \
         break;                                                                                    \
     }
-/* Where so many tiles are small, a group takes all that are its own with one step, and its warps one each. */
+/* A phase of so many tiles, all of them small: a group makes the step once for all that are its own. */
 #define PHASE_OF_FEW(first, tiles, runs, STATEMENTS)                                              \
     PHASE(first, runs, for (;; tile += groups) { STATEMENTS if (tile + groups >= tiles) break; })
 #define BLOCK_OF(k)                                                                               \

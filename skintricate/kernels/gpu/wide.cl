@@ -45,10 +45,10 @@ static inline void wide_weights(STEP step, STAGE stage, int tile, local scalar *
 }
 #endif
 
-/* The weights' gradient where rows are few: a work-item sums a vector of it, with all rows. Layers begin at different
- * warps, which may then work at once. */
+/* The weights' gradient where rows are few: a work-item sums a vector of it, with all rows. Small layers often begin at
+ * different warps, which then work at once. */
 static inline void few_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
-    const int first_item = stage->weights / WIDTH * 32 % ITEMS;
+    const int first_item = stage->weights / WIDTH % (ITEMS / 32) * 32;
     const int width = padded(stage->outputs), vectors = width / WIDTH, v = tile * ITEMS + (ITEM - first_item + ITEMS) % ITEMS;
     const int i = v / vectors, o = v % vectors * WIDTH, end = SMALLER(stage->rows_end, step->rows);
     const global scalar *dz = step->workspace + stage->gradient + o;
