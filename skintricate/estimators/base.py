@@ -222,9 +222,10 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
     @classmethod
     def _get_param_names(cls):
         """Return the names of the parameters; a search asks for them three times a fit."""
-        if cls.__init__ not in _parameter_names:
-            _parameter_names[cls.__init__] = super()._get_param_names()
-        return list(_parameter_names[cls.__init__])
+        init = cls.__init__  # which stays alive here; a descriptor may make it anew
+        if init not in _parameter_names:
+            _parameter_names[init] = super()._get_param_names()
+        return list(_parameter_names[init])
 
     def get_params(self, deep=True):
         """Return the parameters, those of nested objects and named layers included.

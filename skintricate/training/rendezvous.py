@@ -7,6 +7,7 @@ asked for is served together, and they go on in their order. So a task is like a
 import contextlib
 import contextvars
 import itertools
+import os
 import queue
 import threading
 import time
@@ -26,6 +27,9 @@ MOST_KEPT = 16
 WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
 
 _here, _kept_lock = threading.local(), threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # Nobody serves a child that a task has forked: it is no task.
+    os.register_at_fork(after_in_child=lambda: _here.__dict__.clear())
 
 
 def current():
@@ -142,8 +146,8 @@ class Rendezvous:
 
     def _next(self, seconds):
         """Return the next task that reports, or raise ``queue.Empty`` after so many seconds."""
-        self._is_waiting = True
         try:
+            self._is_waiting = True
             return self._returned.get(timeout=seconds)
         finally:
             with self._lock:

@@ -1,5 +1,7 @@
 """The classifier: probabilities, class weights, losses, layers, and scikit-learn's ensembles around it."""
 
+import functools
+
 import numpy as np
 import pytest
 from problems import assert_same_model, classes, classifier, differ, labels
@@ -339,6 +341,14 @@ def test_scores_are_scikit_learns(y, weighted):
     fitted = classifier((8,), max_iter=5).fit(X, y)
     assert fitted.score(X, y, sample_weight=weight) == ClassifierMixin.score(fitted, X, y, sample_weight=weight)
     assert type(fitted.score(X, y)) is float
+
+
+def test_a_constructor_that_a_descriptor_makes():
+    class Short(IntricateClassifier):
+        __init__ = functools.partialmethod(IntricateClassifier.__init__, max_iter=5)
+
+    assert clone(Short((3,))).get_params()["max_iter"] == 5
+    assert clone(Short((3,))).layers == (3,)
 
 
 def test_subclasses_have_parameters_and_predictions_of_their_own():

@@ -1,5 +1,6 @@
 """Tasks that meet."""
 
+import os
 import threading
 import time
 import warnings
@@ -57,6 +58,21 @@ def test_one_task_runs_at_a_time_and_in_order(waiter):
 
     Rendezvous(waiter).run([task(number) for number in range(4)])
     assert events == 3 * [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Nothing forks here.")
+def test_a_process_that_a_task_forks_is_no_task(waiter):
+    """It would ask one that is not there, and wait for ever."""
+
+    def task():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python 3.12, that other threads are left behind
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if current() is None else 1)
+        return os.waitpid(child, 0)[1], ask(3)
+
+    assert Rendezvous(waiter).run([task, task]) == [(0, 6), (0, 6)]
 
 
 def test_random_numbers_come_as_in_a_loop(waiter):
