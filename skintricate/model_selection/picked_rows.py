@@ -58,13 +58,10 @@ def pick_rows_once(functions):
         for place, (call, args, kwargs) in enumerate(items):
             if getattr(call, "function", None) is _fit_and_score and len(args) > 2 and type(args[0]) in ESTIMATORS:
                 scorers = _scorers_of(kwargs.get("scorer"))
-                may_share = _only_read_X(scorers), _only_read_y(scorers)
-                data = [
-                    stand_ins.setdefault(id(array), PickedRows(array))
-                    if shares and type(array) is np.ndarray
-                    else array
-                    for array, shares in zip(args[1:3], may_share)
-                ]
+                data = list(args[1:3])
+                for k, only_reads in enumerate((_only_reads_X, _only_reads_y)):
+                    if type(data[k]) is np.ndarray and all(map(only_reads, scorers)):
+                        data[k] = stand_ins.setdefault(id(data[k]), PickedRows(data[k]))
                 items[place] = call, (args[0], *data, *args[3:]), kwargs
 
 
@@ -74,15 +71,14 @@ def _scorers_of(scorer):
     return list(scorer.values()) if isinstance(scorer, dict) else [scorer]
 
 
-def _only_read_X(scorers):
-    """Say whether scorers are scikit-learn's, with whatever metric of targets and predictions."""
-    return all(isinstance(scorer, SCORERS) for scorer in scorers)
+def _only_reads_X(scorer):
+    """Say whether a scorer is scikit-learn's, with whatever metric of targets and predictions."""
+    return isinstance(scorer, SCORERS)
 
 
-def _only_read_y(scorers):
-    """Say whether their metrics are scikit-learn's, too, or the estimator's own score."""
-    metrics = [getattr(scorer, "_score_func", None) for scorer in scorers]
-    return _only_read_X(scorers) and all(
-        isinstance(scorer, _PassthroughScorer) or (getattr(metric, "__module__", None) or "").startswith("sklearn.")
-        for scorer, metric in zip(scorers, metrics)
-    )
+def _only_reads_y(scorer):
+    """Say whether its metric is scikit-learn's, too, or the estimator's own score."""
+    if isinstance(scorer, _PassthroughScorer):
+        return True
+    module = getattr(getattr(scorer, "_score_func", None), "__module__", None) or ""
+    return _only_reads_X(scorer) and module.startswith("sklearn.")

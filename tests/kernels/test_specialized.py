@@ -142,6 +142,8 @@ CASES = [
     *[(SMALL, MeanSquared(), optimizer) for optimizer in OPTIMIZERS],
     *[([*SMALL, Sigmoid()], loss, Adam(clip_norm=0.1)) for loss in LOSSES],
 ]
+# Of few rows, the gradients of several small layers are one phase.
+FEW_ROWS = ([Dense(5), TanH(), Dense(9), Sigmoid(), Dense(7), TanH(), Dense(3)], MeanSquared(), Adam())
 
 
 def trained(case, device, seed=0, batch_size=200):
@@ -154,24 +156,17 @@ def trained(case, device, seed=0, batch_size=200):
     return model.state.weights
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0][1]}-{case[1]}-{case[2]}")
-def test_every_bit_on_a_gpu(case, gpu, programs_pay_after):
+@pytest.mark.parametrize(
+    ("case", "batch_size"),
+    [*((case, 200) for case in CASES), (FEW_ROWS, 10)],
+    ids=lambda value: f"{value[0][1]}-{value[1]}-{value[2]}" if isinstance(value, tuple) else str(value),
+)
+def test_every_bit_on_a_gpu(case, batch_size, gpu, programs_pay_after):
     """Its compiler makes one of a product and a sum wherever it sees both: it must see the same in both programs."""
     results = []
     for seconds in (1e9, 0.0):
         plans = programs_pay_after(seconds)
-        results.append(trained(case, gpu))
-        assert bool(plans) == (seconds == 0)
-    assert_bitwise(*results)
-
-
-def test_every_bit_of_few_rows_on_a_gpu(gpu, programs_pay_after):
-    """Gradients of several small layers in one phase."""
-    network = [Dense(5), TanH(), Dense(9), Sigmoid(), Dense(7), TanH(), Dense(3)]
-    results = []
-    for seconds in (1e9, 0.0):
-        plans = programs_pay_after(seconds)
-        results.append(trained((network, MeanSquared(), Adam()), gpu, batch_size=10))
+        results.append(trained(case, gpu, batch_size=batch_size))
         assert bool(plans) == (seconds == 0)
     assert_bitwise(*results)
 

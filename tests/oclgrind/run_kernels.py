@@ -102,13 +102,13 @@ def main():
     if arguments.groups:
         resident.choose_groups = lambda *_: arguments.groups
     together = () if arguments.staged else TOGETHER
-    chosen, all_cases = arguments.cases.split(","), cases(arguments.plain, arguments.few)
+    chosen = [name for name in arguments.cases.split(",") if name]
+    chosen_cases = {n: c for n, c in cases(arguments.plain, arguments.few).items() if n in chosen or not chosen}
     tiles = [t for t in arguments.tiles.split(",") if t] or [None]
     for tile in tiles:
         if tile is not None:
             vocabulary.tile_of = lambda device, dtype, *_, tile=TILES[tile]: tile_for(tile, dtype)
             open_device(arguments.device)._made.clear()  # programs of the tile before
-        chosen_cases = {n: case for n, case in all_cases.items() if n in chosen or not any(chosen)}
         run_cases(record, f"{tile or 'own'}/", arguments.device, arguments.dtype, chosen_cases, together)
     np.savez(
         arguments.results,
