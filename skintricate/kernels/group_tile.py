@@ -25,6 +25,10 @@ PASSES = {"highest": 3, "high": 1, "medium": 0}
 LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
 WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
+# Columns of a last layer, up to which an item has a whole row where a group trains a network by itself.
+FEW_COLUMNS = 16
+# What the end of a tile of weights costs, in steps of sixteen rows; less where two warps share it.
+END_OF_TILE, END_OF_HALF_A_TILE = 4, 3
 # Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none.
 LEAST_ROWS = 8
 # Work-items of a group that trains a network by itself: several groups share a compute unit.
@@ -190,6 +194,8 @@ class GroupTile:
 
     def for_products(self, batch_size, weights):
         """Return the tile that cuts the stages of a network whose dense layers have these weights."""
+        if self.is_whole_network and weights and weights[-1].columns <= FEW_COLUMNS:
+            return replace(self, most_block_rows=self.local_size)
         large = any(self.is_large(batch_size, w.inputs, w.columns) for w in weights)
         if not large or not self.has_wgmma or self.is_whole_network or batch_size < LEAST_ROWS * self.units:
             return self
@@ -230,9 +236,7 @@ class GroupTile:
             return {"tiles": min(inputs, 2 * self.units) + bias}
         large = self.is_large(batch_size, inputs, outputs)
         if self.is_whole_network and kernel in PRODUCTS:
-            rows = inputs + bias if kernel == "dense_backward_weights" else batch_size
-            tiles = -(-rows // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
-            return {"tiles": -(-tiles * WARP_ITEMS // self.local_size), "size": OF_WARPS}
+            return self._whole_product(kernel, batch_size, inputs + bias, outputs)
         if kernel in ("dense_forward", "dense_backward_input") and self.is_wide(inputs, outputs):
             return self._squares(batch_size, outputs, large, self.units)
         if kernel == "dense_backward_weights":
@@ -253,6 +257,18 @@ class GroupTile:
             tiles = -(-self._packed_columns(inputs, outputs) // PACKED_AT_A_TIME)
             return {"tiles": min(tiles, PACKING_GROUPS * self.units)}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
+
+    def _whole_product(self, kernel, batch_size, rows_of_weights, outputs):
+        """Return how warps share a product of a network that the group has for itself."""
+        is_gradient = kernel == "dense_backward_weights"
+        rows, warps = rows_of_weights if is_gradient else batch_size, self.local_size // WARP_ITEMS
+        tiles = -(-rows // (2 * WARP_ROWS)) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
+        steps, log_slices = -(-batch_size // WARP_ROWS), 0
+        if is_gradient and steps > 1:
+            alone = -(-tiles // warps) * (steps + END_OF_TILE)
+            shared = -(-2 * tiles // warps) * (-(-steps // 2) + END_OF_HALF_A_TILE)
+            log_slices = int(shared < alone)
+        return {"tiles": -(-(tiles << log_slices) // warps), "size": OF_WARPS, "log_slices": log_slices}
 
     def packed_size(self, operand, inputs, outputs):
         """Return the scalars of a packed operand of so many steps of the sums and columns; see ``gpu/pack.cl``."""

@@ -17,6 +17,8 @@ from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL
 
 log = logging.getLogger("skintricate")
 
+# Vectors of weights that a work-item updates at once where it has several; see gpu/warp.cl.
+UPDATED_AT_ONCE = 4
 # Programs of one plan that are kept, with some hundred kilobytes each.
 MOST_PROGRAMS_OF_PLANS = 32
 # The files of a program, those of its family in a folder of their own; gpu/product.cl is read once for every size.
@@ -95,12 +97,19 @@ class Vocabulary:
                 loss_values.append((c.hyper_parameters, f"return {value};"))
                 loss_gradients.append((c.hyper_parameters, f"return {gradient};"))
         updates = [(c.scalar_names, _update(c)) for c in self.optimizers]
+        apart = [(c.scalar_names, _update_apart(c)) for c in self.optimizers]
         return "\n".join(
             [
                 _loops("activation_value", "real *x_", values),
                 _loops("activation_derivative", "real *gradient_, VALUES x_, VALUES y_", derivatives),
                 _loops("activation_derivative_of", "real *gradient_, const real *x_, const real *y_", derivatives_of),
                 _loops("optimizer_update", "real *g_, global scalar *w_, int stride_", updates),
+                "#ifdef WHOLE_NETWORK",
+                f"#define UPDATED_AT_ONCE {UPDATED_AT_ONCE}",
+                _function(
+                    "void optimizer_update_apart", "real *g_, const int *at_, global scalar *w_, int stride_", apart
+                ),
+                "#endif",
                 _function("real loss_value", "real y, real t", loss_values),
                 _function("real loss_gradient", "real y, real t", loss_gradients),
             ]
@@ -131,6 +140,28 @@ def _update(optimizer):
     stores = [f"store({name}, {place});" for name, place in zip(optimizer.states, places[1:])]
     update = map(str.strip, optimizer.update.strip().splitlines())
     return "\n        ".join(["const real g = g_[i_];", *loads, *update, *stores, "g_[i_] = w;"])
+
+
+def _update_apart(optimizer):
+    """Return the statements that do so for vectors at places apart, unless negative, and load all of them first."""
+    names = ("w", *optimizer.states)
+    place = "w_ + (size_t)stride_ * {} + LARGER(at_[i_], 0)"
+    loads = [f"ahead_[i_][{k}] = load({place.format(k)});" for k in range(len(names))]
+    takes = [f"real {name} = ahead_[i_][{k}];" for k, name in enumerate(names)]
+    stores = [f"store({name}, {place.format(k)});" for k, name in enumerate(names) if k]
+    update = map(str.strip, optimizer.update.strip().splitlines())
+    loop = f'_Pragma("unroll") for (int i_ = 0; i_ < {UPDATED_AT_ONCE}; i_++)'
+    return "\n        ".join(
+        [
+            f"real ahead_[{UPDATED_AT_ONCE}][{len(names)}];",
+            f"{loop} {{ {' '.join(loads)} }}",
+            f"{loop} {{",
+            *["const real g = g_[i_];", *takes, *update, "g_[i_] = w;"],
+            f"if (at_[i_] >= 0) {{ {' '.join(stores)} }}",
+            "}",
+            "break;",
+        ]
+    )
 
 
 def _loops(name, arguments, cases):

@@ -46,13 +46,11 @@ static inline void finish_rows(STEP step, STAGE stage, int n, int column, real x
     }
 }
 
-/* Update vector (i, o) of the weights by its gradient, and their transpose if it is kept. Padded columns stay zero
- * whatever the optimizer does with a zero gradient. */
-static inline void update_weights(STEP step, STAGE stage, int i, int o, real gradient) {
-    global scalar *weights = step->parameters + stage->weights + (size_t)i * padded(stage->outputs) + o;
-    real w = updated(stage->code, gradient, weights, step->run->parameter_count, step->scalars);
+/* Store vector (i, o) of the weights, and of their transpose if it is kept. Padded columns stay zero whatever the optimizer
+ * does with a zero gradient. */
+static inline void store_weights(STEP step, STAGE stage, int i, int o, real w) {
     w = without_padding(w, stage->outputs - o);
-    store(w, weights);
+    store(w, step->parameters + stage->weights + (size_t)i * padded(stage->outputs) + o);
     if (stage->transposed >= 0 && i < stage->inputs) {
         const int width = padded(stage->channels), tap = i / stage->channels;
         global scalar *t = step->parameters + stage->transposed + (size_t)(tap * stage->outputs + o) * width
@@ -62,18 +60,20 @@ static inline void update_weights(STEP step, STAGE stage, int i, int o, real gra
     }
 }
 
+/* Update vector (i, o) of the weights by its gradient. */
+static inline void update_weights(STEP step, STAGE stage, int i, int o, real gradient) {
+    global scalar *weights = step->parameters + stage->weights + (size_t)i * padded(stage->outputs) + o;
+    store_weights(step, stage, i, o, updated(stage->code, gradient, weights, step->run->parameter_count, step->scalars));
+}
+
 /* What a tile sums on its way: squares of weights, for the penalty, and of gradients, for clipping. */
 typedef struct {
     scalar penalty, gradients;
 } Squares;
 
-/* What follows the sum over the rows for vector (i, o): penalty, division by the step's weight, then the update, or
- * with `target` the gradient is stored for clipping. constants: [alpha]. */
-static inline void apply_gradient(STEP step, STAGE stage, int i, int o, real gradient,
-                                  Squares *squares) {
-    const size_t at = (size_t)i * padded(stage->outputs) + o;
+/* A gradient of weights w in row i, with the penalty's, divided by the step's weight. constants: [alpha]. */
+static inline real with_penalty(STEP step, STAGE stage, int i, real w, real gradient, Squares *squares) {
     if (stage->losses >= 0 && i < stage->inputs) {
-        const real w = load(step->parameters + stage->weights + at);
         const scalar alpha = step->constants[stage->constants], l1 = step->constants[stage->constants + 1];
         squares->penalty += alpha * lane_sum(w * w) / 2;
         gradient += alpha * w;
@@ -82,13 +82,23 @@ static inline void apply_gradient(STEP step, STAGE stage, int i, int o, real gra
             gradient += l1 * sign(w);
         }
     }
-    gradient *= step->weight > 0 ? 1 / step->weight : (scalar)0;
-    if (stage->target >= 0) {
-        squares->gradients += lane_sum(gradient * gradient);
-        store(gradient, step->workspace + stage->target + at);
-    } else {
-        update_weights(step, stage, i, o, gradient);
-    }
+    return gradient * (step->weight > 0 ? 1 / step->weight : (scalar)0);
+}
+
+static inline void store_for_clipping(STEP step, STAGE stage, size_t at, real gradient, Squares *squares) {
+    squares->gradients += lane_sum(gradient * gradient);
+    store(gradient, step->workspace + stage->target + at);
+}
+
+/* What follows the sum over the rows for vector (i, o): penalty, division by the step's weight, then the update, or
+ * with `target` the gradient is stored for clipping. */
+static inline void apply_gradient(STEP step, STAGE stage, int i, int o, real gradient,
+                                  Squares *squares) {
+    const size_t at = (size_t)i * padded(stage->outputs) + o;
+    const real w = stage->losses >= 0 && i < stage->inputs ? load(step->parameters + stage->weights + at) : (real)0;
+    gradient = with_penalty(step, stage, i, w, gradient, squares);
+    if (stage->target >= 0) store_for_clipping(step, stage, at, gradient, squares);
+    else update_weights(step, stage, i, o, gradient);
 }
 
 /* Vector (i, o) of a sum of gradients that is stored, to be added up. */

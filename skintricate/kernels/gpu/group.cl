@@ -14,8 +14,8 @@
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 /* Where products are warps', only sums need it, and blocks have more rows. */
 #if defined(WHOLE_NETWORK)
-#define MOST_LOSS_ROWS 64
-#define SCRATCH (WIDTH * ITEMS)
+#define MOST_LOSS_ROWS 256
+#define SCRATCH (4 * WIDTH * ITEMS)
 #elif defined(LARGE_BATCH)
 #define MOST_LOSS_ROWS 64
 #define SCRATCH (4 * WIDTH * ITEMS)

@@ -22,20 +22,31 @@ static inline real through_activation(STEP step, STAGE stage, size_t at, real gr
     return through_derivative(stage->activation, gradient, y.before, y.value, step->constants + stage->activation_constants);
 }
 
-/* Sums over the rows of a block, of each row's first lane; store them as one or as two partial losses. */
+/* The sum of so many neighbours, a constant. */
+INLINED scalar sum_of(local const scalar *numbers, int count) {
+    scalar total = 0;
+#pragma unroll
+    for (int k = 0; k < count; k++) total += numbers[k];
+    return total;
+}
+/* Sums over the rows of a block, of each row's first lane; store them as one or as two partial losses. Of many rows, eight
+ * are summed first. */
 static inline void store_losses(STEP step, STAGE stage, int first, int numbers, scalar loss, scalar correct, int count,
                                 local scalar *scratch) {
     const int log_lanes = stage->log_lanes, r = ITEM >> log_lanes;
-    if (r < count && (ITEM & ((1 << log_lanes) - 1)) == 0) {
-        scratch[r] = loss;
-        scratch[MOST_LOSS_ROWS + r] = correct;
+    if (r < MOST_LOSS_ROWS && (ITEM & ((1 << log_lanes) - 1)) == 0) {
+        scratch[r] = r < count ? loss : 0;
+        scratch[MOST_LOSS_ROWS + r] = r < count ? correct : 0;
     }
     SYNC_LOCAL;
-    if (ITEM < numbers) {
-        scalar total = 0;
-        for (int k = 0; k < count; k++) total += scratch[ITEM * MOST_LOSS_ROWS + k];
-        step->losses[stage->losses + first + ITEM] = total;
-    }
+#if MOST_LOSS_ROWS > 8
+    local scalar *sums = scratch + 2 * MOST_LOSS_ROWS;
+    if (ITEM < 2 * (MOST_LOSS_ROWS / 8)) sums[ITEM] = sum_of(scratch + 8 * ITEM, 8);
+    SYNC_LOCAL;
+    if (ITEM < numbers) step->losses[stage->losses + first + ITEM] = sum_of(sums + MOST_LOSS_ROWS / 8 * ITEM, MOST_LOSS_ROWS / 8);
+#else
+    if (ITEM < numbers) step->losses[stage->losses + first + ITEM] = sum_of(scratch + MOST_LOSS_ROWS * ITEM, MOST_LOSS_ROWS);
+#endif
     SYNC_LOCAL;
 }
 

@@ -3,7 +3,7 @@
  *
  * PASSES 3: each operand is the sum of two tf32 numbers, and their three larger products are summed (Ootomo and Yokota
  * 2022). The tensor cores cut off where they add, so a sum of few products is made there before it is taken on in
- * float32, 8 here and 16 in wgmma.cl: the error is that of float32 ("highest").
+ * float32, 8 or 16: the error is that of float32 ("highest").
  * Otherwise operands are rounded to tf32, 10 bits of the fraction, and products summed in float32 ("high").
  */
 /* The tf32 number nearest to x: that with 11 bits (Veltkamp's splitting), NaN beyond 4e34. PTX's cvt.rna.tf32 runs at an
@@ -25,9 +25,24 @@ static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
     MMA_TF32(sum, a, b);                                                                          \
     c += sum;                                                                                     \
 }
+/* The same of 16 steps; a and b have `large` and `rest` of both eights. */
+#define MULTIPLY_16_STEPS(c, a, b) {                                                              \
+    float4 sum = 0;                                                                               \
+    MMA_TF32(sum, (a).rest, (b).large);                                                           \
+    MMA_TF32(sum, (a).rest + 4, (b).large + 2);                                                   \
+    MMA_TF32(sum, (a).large, (b).rest);                                                           \
+    MMA_TF32(sum, (a).large + 4, (b).rest + 2);                                                   \
+    MMA_TF32(sum, (a).large, (b).large);                                                          \
+    MMA_TF32(sum, (a).large + 4, (b).large + 2);                                                  \
+    c += sum;                                                                                     \
+}
 #else
 #define SPLIT(bits, large, rest) large = as_uint(tf32(as_float(bits)));
 #define MULTIPLY_FRAGMENT(c, a, b, a_rest, b_rest) MMA_TF32(c, a, b);
+#define MULTIPLY_16_STEPS(c, a, b) {                                                              \
+    MMA_TF32(c, (a).large, (b).large);                                                            \
+    MMA_TF32(c, (a).large + 4, (b).large + 2);                                                    \
+}
 #endif
 /* Two bfloat16 numbers in one word, `low` in the lower half. */
 static inline uint bfloat16_pair(float low, float high) {

@@ -32,7 +32,8 @@ static inline void dense_rows(STEP step, STAGE stage, int n0, int count, local s
     for (int number = ITEM / 32 / slices; number - ITEM / 32 / slices < tiles; number += WARPS / slices) {
         const int row = number % row_tiles * WARP_ROWS, r0 = n0 + row, j0 = number / row_tiles * WARP_COLUMNS;
         const bool works = number < tiles && row < count;
-        float4 sums[4] = {0, 0, 0, 0};
+        float4 sums[SUMS] = {0};
+        if (slice == 0) begin_tile_of_rows(step, stage, j0, sums);
         const int begin = slice * share, end = SMALLER(begin + share, padded(stage->inputs));
         if (works) add_tile_of_rows(step, stage, r0, j0, begin, end, sums);
         join_slices(sums, slices, scratch);
@@ -46,8 +47,8 @@ static inline void narrow_weights(STEP step, STAGE stage, int tile, local scalar
     const int i0 = tile % row_tiles * WARP_ROWS, j0 = tile / row_tiles * WARP_COLUMNS;
     const int rows = stage->rows_end - stage->rows_begin, share = (rows + 8 * WARPS - 1) / (8 * WARPS) * 8;
     const int begin = stage->rows_begin + ITEM / 32 * share, end = SMALLER(stage->rows_end, step->rows);
-    float4 sums[4] = {0, 0, 0, 0};
+    float4 sums[SUMS] = {0};
     if (begin < end) add_tile_of_weights(step, stage, i0, j0, begin, SMALLER(begin + share, end), sums);
     join_slices(sums, WARPS, scratch);
-    if (ITEM < 32) FOR_WARP_SUMS(sums, i0, j0, store_gradient(step, stage, i, o, sum))
+    if (ITEM < 32) FOR_WARP_SUMS(SUMS, 0, sums, i0, j0, store_gradient(step, stage, i, o, sum))
 }
