@@ -11,13 +11,12 @@ kernel void product(global const scalar *A, global const scalar *B, global scala
     size_t row[ROWS];
     real tile[ROWS * COLUMNS];
     for (int r = 0; r < ROWS; r++) row[r] = n0 + r;
-    for (int i = 0; i < ROWS * vectors; i++) tile[i] = 0;
 #ifdef ROW_MAJOR
-    multiply(vectors, A, row, I, I, I, N, B + o0, tile);
+    multiply(vectors, A, row, I, I, I, N, B + o0, 0, tile);
     for (int r = 0; r < ROWS; r++)
         store_tile(tile + r * vectors, vectors, C + (size_t)(n0 + r) * O + o0);
 #else
-    multiply(vectors, A, row, I, PANEL, I, N, B + (size_t)o0 * I, tile);
+    multiply(vectors, A, row, I, PANEL, I, N, B + (size_t)o0 * I, 0, tile);
     store_tile(tile, ROWS * vectors, C + (size_t)o0 * N + (size_t)n0 * width);
 #endif
 }

@@ -86,11 +86,16 @@ class Vocabulary:
     def source(self):
         """Return the OpenCL C functions that evaluate the expressions by their code."""
         values, derivatives, derivatives_of, loss_values, loss_gradients = [], [], [], [], []
+        values_stored, derivatives_stored = [], []
         for c in self.activations:
             values.append((c.hyper_parameters, f"const real x = x_[i_]; x_[i_] = {c.value};"))
+            values_stored.append((c.hyper_parameters, f"const real x = x_[i_]; store({c.value}, to_ + i_ * WIDTH);"))
             for cases, value in ((derivatives, "load_value({0}_, i_)"), (derivatives_of, "{0}_[i_]")):
                 names = " ".join(f"const real {name} = {value.format(name)};" for name in "xy")
                 cases.append((c.hyper_parameters, f"{names} gradient_[i_] *= {c.derivative};"))
+            names = " ".join(f"const real {name} = load_value({name}_, i_);" for name in "xy")
+            product = f"gradient_[i_] * ({c.derivative})"
+            derivatives_stored.append((c.hyper_parameters, f"{names} store({product}, to_ + i_ * WIDTH);"))
         for c in self.losses:
             # Two codes a loss: of the outputs, and of the values before its link.
             for value, gradient in ((c.value, c.gradient), (c.link_value, c.link_gradient)):
@@ -103,6 +108,14 @@ class Vocabulary:
                 _loops("activation_value", "real *x_", values),
                 _loops("activation_derivative", "real *gradient_, VALUES x_, VALUES y_", derivatives),
                 _loops("activation_derivative_of", "real *gradient_, const real *x_, const real *y_", derivatives_of),
+                "#if LOCAL_SIZE == 1",
+                _loops("activation_stored", "const real *x_, global scalar *to_", values_stored),
+                _loops(
+                    "activation_derivative_stored",
+                    "const real *gradient_, VALUES x_, VALUES y_, global scalar *to_",
+                    derivatives_stored,
+                ),
+                "#endif",
                 _loops("optimizer_update", "real *g_, global scalar *w_, int stride_", updates),
                 "#ifdef WHOLE_NETWORK",
                 f"#define UPDATED_AT_ONCE {UPDATED_AT_ONCE}",

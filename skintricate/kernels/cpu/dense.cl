@@ -8,10 +8,10 @@
  * the right operand's panel stays in cache.
  */
 
-/* The sum over the left operand's columns: tile += left[n0 .. n0 + ROWS] times the panel b. Rows past the last repeat
- * it, and are not stored. */
+/* The sum over the left operand's columns: tile = left[n0 .. n0 + ROWS] times the panel b, and `first`. Rows past the last
+ * repeat it, and are not stored. */
 static inline void multiply_rows(const Step *step, const global Stage *stage, int n0, const global scalar *b,
-                                 int vectors, real *tile) {
+                                 const global scalar *first, int vectors, real *tile) {
     const int batch = step->run->batch_size, last = step->rows - 1, k = stage->inputs;
     const bool is_x = stage->source < 0;
     const global scalar *left = is_x ? step->X : step->workspace + stage->source;
@@ -20,11 +20,11 @@ static inline void multiply_rows(const Step *step, const global Stage *stage, in
     for (int r = 0; r < ROWS; r++) row[r] = is_x ? x_row(step, SMALLER(n0 + r, last)) : SMALLER(n0 + r, last);
 #if ROWS <= WIDTH
     if (stage->outputs == 1) {
-        multiply_column(left, row, k, panel, padded, batch, b, tile);
+        multiply_column(left, row, k, panel, padded, batch, b, first, tile);
         return;
     }
 #endif
-    multiply(vectors, left, row, k, panel, padded, batch, b, tile);
+    multiply(vectors, left, row, k, panel, padded, batch, b, first, tile);
 }
 
 TILE_FUNCTION dense_forward_tile(const Step *step, const global Stage *stage, int tile_number) {
@@ -36,16 +36,12 @@ TILE_FUNCTION dense_forward_tile(const Step *step, const global Stage *stage, in
     const int weight_rows = stage->inputs + stage->bias;
     const global scalar *b = step->parameters + stage->weights + (size_t)o0 * weight_rows;
     real tile[ROWS * COLUMNS];
-    for (int r = 0; r < ROWS; r++)
-        for (int j = 0; j < vectors; j++)
-            tile[r * vectors + j] = stage->bias ? load(b + (size_t)stage->inputs * width + j * WIDTH) : (real)0;
-    multiply_rows(step, stage, n0, b, vectors, tile);
+    multiply_rows(step, stage, n0, b, stage->bias ? b + (size_t)stage->inputs * width : 0, vectors, tile);
 
     const int count = SMALLER(ROWS, step->rows - n0) * vectors;
     global scalar *workspace = step->workspace + (size_t)o0 * batch + (size_t)n0 * width;
     if (stage->saved >= 0) store_tile(tile, count, workspace + stage->saved);
-    activation_value(stage->code, count, tile, step->constants + stage->constants);
-    store_tile(tile, count, workspace + stage->target);
+    activation_stored(stage->code, count, tile, workspace + stage->target, step->constants + stage->constants);
 }
 
 TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *stage, int tile_number) {
@@ -56,15 +52,13 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
     const int width = panel_width(o0, stage->outputs), vectors = width / WIDTH;
     const global scalar *b = step->parameters + stage->weights + (size_t)o0 * stage->inputs;
     real tile[ROWS * COLUMNS];
-    for (int i = 0; i < ROWS * vectors; i++) tile[i] = 0;
-    multiply_rows(step, stage, n0, b, vectors, tile);
+    multiply_rows(step, stage, n0, b, 0, vectors, tile);
 
     const int rows = SMALLER(ROWS, step->rows - n0), count = rows * vectors;
     global scalar *workspace = step->workspace + (size_t)o0 * batch + (size_t)n0 * width;
     const global scalar *y = workspace + stage->value, *x = stage->saved >= 0 ? workspace + stage->saved : y;
-    activation_derivative(stage->code, count, tile, x, y, step->constants + stage->constants);
-    clear_padding(tile, rows, vectors, stage->outputs - o0);
-    store_tile(tile, count, workspace + stage->target);
+    activation_derivative_stored(stage->code, count, tile, x, y, workspace + stage->target, step->constants + stage->constants);
+    clear_stored_padding(workspace + stage->target, rows, vectors, stage->outputs - o0);
 }
 
 /* The sum over rows [rows_begin, rows_end) of the batch: ROWS rows of the gradient of W, without the penalty, before the
@@ -133,25 +127,27 @@ static inline void apply_gradient(const Step *step, const global Stage *stage, W
     const int count = w.rows * w.vectors;
     const global scalar *weights = step->parameters + stage->weights + w.at;
     if (stage->losses >= 0) {
-        scalar penalty = 0;
+        real squares = 0, sizes = 0;
         if (!w.is_bias)
             for (int i = 0; i < count; i++) {
                 const real v = load(weights + i * WIDTH);
-                penalty += alpha * lane_sum(v * v) / 2;
+                squares += v * v;
                 tile[i] += alpha * v;
-                if (l1 != 0) {
-                    penalty += l1 * lane_sum(fabs(v));
-                    tile[i] += l1 * sign(v);
-                }
             }
-        step->losses[stage->losses + 2 * tile_number] = penalty;
+        if (!w.is_bias && l1 != 0)
+            for (int i = 0; i < count; i++) {
+                const real v = load(weights + i * WIDTH);
+                sizes += fabs(v);
+                tile[i] += l1 * sign(v);
+            }
+        step->losses[stage->losses + 2 * tile_number] = alpha / 2 * lane_sum(squares) + l1 * lane_sum(sizes);
         step->losses[stage->losses + 2 * tile_number + 1] = 0;
     }
     for (int i = 0; i < count; i++) tile[i] *= scale;
     if (stage->target >= 0) {
-        scalar norm = 0;
-        for (int i = 0; i < count; i++) norm += lane_sum(tile[i] * tile[i]);
-        step->workspace[stage->value + tile_number] = norm;
+        real norm = 0;
+        for (int i = 0; i < count; i++) norm += tile[i] * tile[i];
+        step->workspace[stage->value + tile_number] = lane_sum(norm);
         store_tile(tile, count, step->workspace + stage->target + w.at);
     } else {
         update_tile(step, stage, w, tile);

@@ -36,8 +36,7 @@ TILE_FUNCTION activation_forward_tile(const Step *step, const global Stage *stag
     real tile[ROWS * COLUMNS];
     for (int i = 0; i < count; i++) tile[i] = load_input(step, stage, block, i);
     if (stage->saved >= 0) store_tile(tile, count, workspace + stage->saved);
-    activation_value(stage->code, count, tile, step->constants + stage->constants);
-    store_tile(tile, count, workspace + stage->target);
+    activation_stored(stage->code, count, tile, workspace + stage->target, step->constants + stage->constants);
 }
 
 /* target = gradient * f'(value, saved): through an activation to its input. */
@@ -48,9 +47,8 @@ TILE_FUNCTION activation_backward_tile(const Step *step, const global Stage *sta
     const global scalar *y = workspace + stage->value, *x = stage->saved >= 0 ? workspace + stage->saved : y;
     real tile[ROWS * COLUMNS];
     load_tile(tile, count, workspace + stage->gradient);
-    activation_derivative(stage->code, count, tile, x, y, step->constants + stage->constants);
-    clear_padding(tile, block.rows, vectors, stage->outputs - block.o0);
-    store_tile(tile, count, workspace + stage->target);
+    activation_derivative_stored(stage->code, count, tile, x, y, workspace + stage->target, step->constants + stage->constants);
+    clear_stored_padding(workspace + stage->target, block.rows, vectors, stage->outputs - block.o0);
 }
 
 /* The factors of vector i of a block. */

@@ -96,8 +96,64 @@ TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage,
 
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
  * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
+#if ROWS <= WIDTH
+#define AT_VECTOR(n, j) (vectors <= 2 ? (size_t)((n) * vectors + (j)) * WIDTH : row_vector(n, j, batch, columns))
+/* The same where the class of each row is known: what there is one of for a row is in the lanes of a vector. The rows have
+ * so many vectors, a constant where they are few. */
+INLINED void loss_softmax_of_classes(const Step *step, const global Stage *stage, int tile_number, int vectors) {
+    const int batch = step->run->batch_size, columns = stage->outputs;
+    const int first = tile_number * ROWS, rows = SMALLER(ROWS, step->rows - first);
+    const global scalar *values = step->workspace + stage->value;
+    global scalar *target = step->workspace + stage->target;
+    scalar weights[WIDTH] = {0}, maxima[WIDTH] = {0}, of_classes[WIDTH] = {0}, sums[WIDTH], factors[WIDTH];
+    int codes[ROWS];
+    for (int r = 0; r < WIDTH; r++) sums[r] = 1;
+    for (int r = 0; r < rows; r++) {
+        const size_t row = sample_row(step, first + r);
+        real of_row = -INFINITY, sum = 0;
+        for (int j = 0; j < vectors; j++) {
+            const real x = load(values + AT_VECTOR(first + r, j));
+            of_row = LARGER(of_row, (LANES < columns - j * WIDTH ? x : (real)(-INFINITY)));
+        }
+        const scalar largest = lane_max(of_row);
+        for (int j = 0; j < vectors; j++) {
+            const size_t at = AT_VECTOR(first + r, j);
+            const real e = LANES < columns - j * WIDTH ? exp(load(values + at) - largest) : (real)0;
+            sum += e;
+            store(e, target + at);
+        }
+        codes[r] = (int)step->Y[row];
+        weights[r] = step->run->weighted ? step->sample_weight[row] : (scalar)1;
+        maxima[r] = largest;
+        of_classes[r] = values[panel_index(first + r, codes[r], batch, columns)];
+        sums[r] = lane_sum(sum);
+    }
+    const real weight = load_private(weights), largest = load_private(maxima), of_class = load_private(of_classes);
+    const real sum = load_private(sums), loss = largest + log(sum) - of_class;
+    /* A row without weight does not count, even where its loss or gradient is not finite. */
+    const real total = weight != 0 ? weight * loss : (real)0, right = of_class == largest ? weight : (real)0;
+    store_private(weight / sum, factors);
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < vectors; j++) {
+            const size_t at = AT_VECTOR(first + r, j);
+            real gradient = load(target + at) * factors[r] - (LANES == codes[r] - j * WIDTH ? (real)weights[r] : (real)0);
+            if (stage->activation != 0) through_activation(step, stage, at, &gradient);
+            store(LANES < columns - j * WIDTH && weights[r] != 0 ? gradient : (real)0, target + at);
+        }
+    store_losses(step, stage, tile_number, lane_sum(total), lane_sum(right));
+}
+#endif
+
 TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
+#if ROWS <= WIDTH
+    if (step->run->class_codes) {
+        if (vectors == 1) loss_softmax_of_classes(step, stage, tile_number, 1);
+        else if (vectors == 2) loss_softmax_of_classes(step, stage, tile_number, 2);
+        else loss_softmax_of_classes(step, stage, tile_number, vectors);
+        return;
+    }
+#endif
     const global scalar *values = step->workspace + stage->value;
     global scalar *target = step->workspace + stage->target;
     scalar total = 0, total_correct = 0;

@@ -82,6 +82,15 @@ static inline void clear_padding(real *tile, int rows, int vectors, int columns)
             tile[(r + 1) * vectors - 1] = without_padding(tile[(r + 1) * vectors - 1], columns - (vectors - 1) * WIDTH);
 }
 
+/* The same for a tile in memory. */
+static inline void clear_stored_padding(global scalar *tile, int rows, int vectors, int columns) {
+    if (columns < vectors * WIDTH)
+        for (int r = 0; r < rows; r++) {
+            global scalar *last = tile + ((r + 1) * vectors - 1) * WIDTH;
+            store(without_padding(load(last), columns - (vectors - 1) * WIDTH), last);
+        }
+}
+
 /* A tile of W: rows [row, row + rows), the bias a tile of its own at the end of every panel. */
 typedef struct {
     int row, rows, o0, width, vectors;
@@ -112,14 +121,15 @@ static inline WeightTile weight_tile(const global Stage *stage, int tile_number)
             c[r * VECTORS + j] = MULTIPLY_ADD(s, v[j], c[r * VECTORS + j]);                       \
     }
 
-/* tile += ROWS rows of a matrix of k columns times k rows of b, a panel of `columns` vectors. The matrix lies in panels
- * of `panel` columns, `batch` rows each, the last as wide as `padded` leaves; its rows are those of `row`. A matrix
- * by rows is one panel. */
+/* tile = ROWS rows of a matrix of k columns times k rows of b, a panel of `columns` vectors, and of `first` unless that is 0.
+ * The matrix lies in panels of `panel` columns, `batch` rows each, the last as wide as `padded` leaves; its rows are those of
+ * `row`. A matrix by rows is one panel. */
 #define DEFINE_MULTIPLY(NAME, VECTORS)                                                            \
 static inline void NAME(const global scalar *left, const size_t *row, int k, int panel, int padded, int batch, \
-                        const global scalar *b, real *tile) {                                     \
+                        const global scalar *b, const global scalar *first, real *tile) {         \
     real c[ROWS * VECTORS];                                                                       \
-    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++) c[i] = tile[i];                    \
+    _Pragma("unroll") for (int i = 0; i < ROWS * VECTORS; i++)                                    \
+        c[i] = first ? load(first + i % VECTORS * WIDTH) : (real)0;                               \
     for (int begin = 0; begin < k; begin += panel) {                                              \
         const int width = SMALLER(panel, padded - begin), count = SMALLER(panel, k - begin);              \
         const global scalar *a[ROWS];                                                             \
@@ -161,7 +171,8 @@ DEFINE_MULTIPLY_TRANSPOSED(multiply_transposed_3, 3)
 /* The same for a matrix b of one column, whose numbers lie WIDTH apart: the lanes run along the sum, not along columns
  * of which all but one are padding. */
 static inline void multiply_column(const global scalar *left, const size_t *row, int k, int panel, int padded, int batch,
-                                   const global scalar *b, real *tile) {
+                                   const global scalar *b, const global scalar *first, real *tile) {
+    const real start = first ? load(first) : (real)0;
     real c[ROWS];
     _Pragma("unroll") for (int r = 0; r < ROWS; r++) c[r] = 0;
     for (int begin = 0; begin < k; begin += PANEL) {
@@ -176,7 +187,7 @@ static inline void multiply_column(const global scalar *left, const size_t *row,
                 c[r] = MULTIPLY_ADD(without_padding(load(a + row[r] * width + p), count - p), v, c[r]);
         }
     }
-    _Pragma("unroll") for (int r = 0; r < ROWS; r++) tile[r] += LANES < 1 ? (real)lane_sum(c[r]) : (real)0;
+    _Pragma("unroll") for (int r = 0; r < ROWS; r++) tile[r] = start + (LANES < 1 ? (real)lane_sum(c[r]) : (real)0);
 }
 
 /* tile = the transposed product with one column: the lanes are the ROWS columns of a. Four sums, so that additions need
@@ -196,14 +207,14 @@ static inline void multiply_transposed_column(const global scalar *a, const glob
 #endif
 
 static inline void multiply(int vectors, const global scalar *left, const size_t *row, int k, int panel, int padded,
-                            int batch, const global scalar *b, real *tile) {
+                            int batch, const global scalar *b, const global scalar *first, real *tile) {
 #if COLUMNS > 2
-    if (vectors == 3) { multiply_3(left, row, k, panel, padded, batch, b, tile); return; }
+    if (vectors == 3) { multiply_3(left, row, k, panel, padded, batch, b, first, tile); return; }
 #endif
 #if COLUMNS > 1
-    if (vectors == 2) { multiply_2(left, row, k, panel, padded, batch, b, tile); return; }
+    if (vectors == 2) { multiply_2(left, row, k, panel, padded, batch, b, first, tile); return; }
 #endif
-    multiply_1(left, row, k, panel, padded, batch, b, tile);
+    multiply_1(left, row, k, panel, padded, batch, b, first, tile);
 }
 
 static inline void multiply_transposed(int vectors, const global scalar *a, const global int *index, int stride,
