@@ -1,0 +1,87 @@
+"""Networks that a GPU's groups train by themselves, each one of its own, with products by warps."""
+
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from contracts import problem
+
+from skintricate import Model
+from skintricate.kernels import GroupTile
+from skintricate.kernels.stage import OF_WARPS
+from skintricate.layers import GELU, Dense, ReLU, SoftMax, TanH
+from skintricate.losses import CategoricalCrossEntropy, MeanSquared
+from skintricate.optimizers import Adam, Momentum
+from skintricate.training.together import run_together
+
+# More than half as many as a GPU has units: fewer have several groups each.
+N_NETWORKS = 140
+# Features, layers, loss, optimizer and options of a fit. Widths are and are not multiples of vectors and tiles, results
+# have up to 16 columns and more, the halves of a batch belong to one warp or to two.
+CASES = {
+    "digits": (64, [Dense(100), ReLU(), Dense(10), SoftMax()], CategoricalCrossEntropy(), Adam(), {"batch_size": 200}),
+    "narrow": (3, [Dense(5), TanH(), Dense(16), TanH(), Dense(2)], MeanSquared(), Adam(), {"batch_size": 33}),
+    "odd": (37, [Dense(17), TanH(), Dense(33), TanH(), Dense(23)], MeanSquared(), Momentum(), {"batch_size": 47}),
+    "many": (130, [Dense(130), ReLU(), Dense(70), SoftMax()], CategoricalCrossEntropy(), Adam(), {"batch_size": 450}),
+    "penalties": (20, [Dense(40, l1=0.01), ReLU(), Dense(12)], MeanSquared(), Adam(), {"batch_size": 64, "alpha": 0.1}),
+    "clipped": (20, [Dense(40), ReLU(), Dense(12)], MeanSquared(), Adam(clip_norm=0.1), {"batch_size": 100}),
+    "kept inputs": (20, [Dense(40), GELU(), Dense(40), GELU(), Dense(1)], MeanSquared(), Adam(), {"batch_size": 100}),
+    "no bias": (
+        20,
+        [Dense(40, use_bias=False), TanH(), Dense(40, use_bias=False)],
+        MeanSquared(),
+        Adam(),
+        {"batch_size": 100},
+    ),
+    "in order": (20, [Dense(40), TanH(), Dense(4)], MeanSquared(), Adam(), {"batch_size": 100, "shuffle": False}),
+}
+
+
+def trained(case, device, seed, dtype="float32"):
+    """Return the losses of a model that a case has trained, and its weights."""
+    n_features, network, loss, optimizer, options = case
+    X, Y = problem(loss, 450, n_features, network[-1 if isinstance(network[-1], Dense) else -2].units)
+    model = Model(network, device=device, dtype=dtype, random_state=seed)
+    weight = np.linspace(0.1, 2, 450)
+    model.fit(0.3 * X, Y, sample_weight=weight, loss=loss, optimizer=optimizer, max_iter=4, **options)
+    return model.history_.loss, model.state.weights
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_they_are_as_good_as_in_float64(case, gpu):
+    found = run_together([functools.partial(trained, case, gpu, seed) for seed in range(N_NETWORKS)])
+    for seed in (0, N_NETWORKS - 1):
+        losses, weights = trained(case, "cpu", seed, "float64")
+        np.testing.assert_allclose(found[seed][0], losses, rtol=1e-5)
+        for one, other in zip(found[seed][1], weights):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def cut(kernel, batch_size, inputs, outputs):
+    """Return how a group cuts a product of a network that it has for itself."""
+    tile = GroupTile(132, has_tensor_cores=True).for_many(500)
+    return tile.cut(kernel, batch_size, inputs * outputs, outputs, inputs, bias=1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "tiles", "log_slices"),
+    [
+        ("dense_forward", (200, 64, 100), 4, 0),
+        ("dense_backward_input", (200, 10, 100), 4, 0),
+        # Twelve tiles, of which eight warps make as many halves at once as wholes.
+        ("dense_backward_weights", (200, 64, 100), 3, 1),
+        ("dense_backward_weights", (200, 100, 10), 1, 1),
+        ("dense_backward_weights", (200, 63, 256), 2, 0),
+        ("dense_backward_weights", (16, 64, 100), 2, 0),
+    ],
+)
+def test_warps_share_tiles(kernel, shape, tiles, log_slices):
+    assert cut(kernel, *shape) == {"tiles": tiles, "size": OF_WARPS, "log_slices": log_slices}
+
+
+@pytest.mark.parametrize(("outputs", "rows"), [(10, 256), (16, 256), (17, 64)])
+def test_an_item_has_a_whole_row_of_a_narrow_last_layer(outputs, rows):
+    tile = GroupTile(132, has_tensor_cores=True).for_many(500)
+    weights = [SimpleNamespace(inputs=64, columns=100), SimpleNamespace(inputs=100, columns=outputs)]
+    assert tile.for_products(300, weights).block_rows(300) == rows
