@@ -100,7 +100,7 @@ typedef struct {
     int transposed;     /* transpose of the weights in the parameters, or -1 */
     int size;           /* side of a tile that a work-group makes; 0: a block of rows; OF_WARPS: see gpu/warp.cl */
     int log_lanes;      /* in a block: 2^log_lanes work-items share a row, */
-    int log_slices;     /* and 2^log_slices of those share its sums */
+    int log_slices;     /* and 2^log_slices of those share its sums; or warps share a tile of weights, one or two */
     int code;           /* activation, loss or optimizer of the program */
     int constants;      /* hyper-parameters of that code */
     int activation;     /* activation that made the values a loss is taken of */

@@ -23,8 +23,9 @@ from skintricate.kernels.stage import (
 PASSES = {"highest": 3, "high": 1, "medium": 0}
 # Local memory that kernels take at most.
 LOCAL_BYTES = 48 * 2**10
-# Tiles of warps, and rows of a block where all products are theirs; see gpu/warp.cl and gpu/group.cl.
-WARP_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 64
+# Tiles of warps, which have more rows in a network that a group has for itself, and rows of a block where all products
+# are theirs; see gpu/warp.cl and gpu/group.cl.
+WARP_ROWS, WHOLE_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 32, 64
 # Columns of a last layer, up to which an item has a whole row where a group trains a network by itself.
 FEW_COLUMNS = 16
 # What the end of a tile of weights costs, in steps of sixteen rows; less where two warps share it.
@@ -122,7 +123,11 @@ class GroupTile:
     @property
     def unused_sources(self):
         """Files of the family that its program does without: those of products that it never makes."""
-        return ("gpu/product", "gpu/narrow", "gpu/staged") if self.is_whole_network else ("gpu/mma", "gpu/warp")
+        return (
+            ("gpu/product", "gpu/narrow", "gpu/staged")
+            if self.is_whole_network
+            else ("gpu/mma", "gpu/warp", "gpu/warp_weights")
+        )
 
     @property
     def large_sources(self):
@@ -262,7 +267,7 @@ class GroupTile:
         """Return how warps share a product of a network that the group has for itself."""
         is_gradient = kernel == "dense_backward_weights"
         rows, warps = rows_of_weights if is_gradient else batch_size, self.local_size // WARP_ITEMS
-        tiles = -(-rows // (2 * WARP_ROWS)) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
+        tiles = -(-rows // WHOLE_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
         steps, log_slices = -(-batch_size // WARP_ROWS), 0
         if is_gradient and steps > 1:
             alone = -(-tiles // warps) * (steps + END_OF_TILE)

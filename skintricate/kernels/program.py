@@ -17,7 +17,7 @@ from skintricate.kernels.stage import OF_FAMILIES, OPTIONAL_ROW_STAGES, OPTIONAL
 
 log = logging.getLogger("skintricate")
 
-# Vectors of weights that a work-item updates at once where it has several; see gpu/warp.cl.
+# Vectors of weights that a work-item updates at once: those that a lane has of a fragment, see gpu/warp_weights.cl.
 UPDATED_AT_ONCE = 4
 # Programs of one plan that are kept, with some hundred kilobytes each.
 MOST_PROGRAMS_OF_PLANS = 32
@@ -26,7 +26,7 @@ SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
 OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_PRODUCTS = ("narrow", "product", "mma", "warp", "wide")
+GPU_PRODUCTS = ("narrow", "product", "mma", "warp", "warp_weights", "wide")
 GPU_SOURCES = (*GPU_PRODUCTS, "elementwise", "loss", "rows", "tables", "staged", "resident")
 SOURCES = {
     "cpu": (
@@ -44,7 +44,7 @@ SOURCES = {
 LARGE_SOURCES = ("gpu/group", "gpu/dense", "gpu/mma", "gpu/large")
 LARGE_BATCH_SOURCES = (
     *("gpu/group", "dropout", "gpu/dense", *OPTIONAL_SOURCES, "optional", "gpu/convolution", "gpu/sparse"),
-    *("gpu/mma", "gpu/warp", "gpu/slices", "gpu/elementwise", "gpu/loss", "gpu/rows", "gpu/large"),
+    *("gpu/mma", "gpu/warp", "gpu/warp_weights", "gpu/slices", "gpu/elementwise", "gpu/loss", "gpu/rows", "gpu/large"),
 )
 # What belongs to an optional source in a family's folder.
 BELONGING = {
@@ -156,7 +156,10 @@ def _update(optimizer):
 
 
 def _update_apart(optimizer):
-    """Return the statements that do so for vectors at places apart, unless negative, and load all of them first."""
+    """Return the statements that update vectors at places apart, and store all but the weights.
+
+    All are loaded first. Where a place is negative nobody uses what is loaded, and nothing is stored.
+    """
     names = ("w", *optimizer.states)
     place = "w_ + (size_t)stride_ * {} + LARGER(at_[i_], 0)"
     loads = [f"ahead_[i_][{k}] = load({place.format(k)});" for k in range(len(names))]
@@ -178,7 +181,7 @@ def _update_apart(optimizer):
 
 
 def _loops(name, arguments, cases):
-    """Return a function that changes ``count_`` vectors in place, by a loop for each code."""
+    """Return a function that goes through ``count_`` vectors, by a loop for each code."""
     loops = [(names, f"for (int i_ = 0; i_ < count_; i_++) {{\n        {body}\n    }} break;") for names, body in cases]
     return _function(f"void {name}", f"int count_, {arguments}", loops)
 

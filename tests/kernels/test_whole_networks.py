@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from contracts import problem
+from contracts import OPTIMIZERS, problem
 
 from skintricate import Model
 from skintricate.kernels import GroupTile
@@ -35,27 +35,56 @@ CASES = {
         {"batch_size": 100},
     ),
     "in order": (20, [Dense(40), TanH(), Dense(4)], MeanSquared(), Adam(), {"batch_size": 100, "shuffle": False}),
+    **{
+        f"{type(optimizer).__name__} {number}": (
+            20,
+            [Dense(40), TanH(), Dense(20)],
+            MeanSquared(),
+            optimizer,
+            {"batch_size": 90},
+        )
+        for number, optimizer in enumerate(OPTIMIZERS)
+    },
 }
 
 
-def trained(case, device, seed, dtype="float32"):
-    """Return the losses of a model that a case has trained, and its weights."""
+def trained(case, device, seed, dtype="float32", precision="highest", **more):
+    """Return the history of a model that a case has trained, and its weights."""
     n_features, network, loss, optimizer, options = case
+    options = options | more
     X, Y = problem(loss, 450, n_features, network[-1 if isinstance(network[-1], Dense) else -2].units)
-    model = Model(network, device=device, dtype=dtype, random_state=seed)
+    model = Model(network, device=device, dtype=dtype, precision=precision, random_state=seed)
     weight = np.linspace(0.1, 2, 450)
     model.fit(0.3 * X, Y, sample_weight=weight, loss=loss, optimizer=optimizer, max_iter=4, **options)
-    return model.history_.loss, model.state.weights
+    return model.history_, model.state.weights
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_they_are_as_good_as_in_float64(case, gpu):
     found = run_together([functools.partial(trained, case, gpu, seed) for seed in range(N_NETWORKS)])
     for seed in (0, N_NETWORKS - 1):
-        losses, weights = trained(case, "cpu", seed, "float64")
-        np.testing.assert_allclose(found[seed][0], losses, rtol=1e-5)
+        history, weights = trained(case, "cpu", seed, "float64")
+        np.testing.assert_allclose(found[seed][0].loss, history.loss, rtol=1e-5)
+        np.testing.assert_allclose(found[seed][0].accuracy, history.accuracy, rtol=1e-5)
         for one, other in zip(found[seed][1], weights):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [CASES["digits"], CASES["many"]], ids=["narrow", "wide"])
+def test_their_scores(case, gpu):
+    """Of the validation rows after each epoch."""
+    n_features, network, loss, *_ = case
+    X, Y = problem(loss, 90, n_features, network[-2].units, seed=1)
+    scored = {"early_stopping": True, "validation_data": (0.3 * X, Y)}
+    found = run_together([functools.partial(trained, case, gpu, seed, **scored) for seed in range(N_NETWORKS)])
+    history, _ = trained(case, "cpu", 0, "float64", **scored)
+    np.testing.assert_allclose(found[0][0].validation_score, history.validation_score, rtol=1e-5)
+
+
+def test_in_tf32(gpu):
+    calls = [functools.partial(trained, CASES["digits"], gpu, seed, precision="high") for seed in range(N_NETWORKS)]
+    history, _ = trained(CASES["digits"], "cpu", 0, "float64")
+    np.testing.assert_allclose(run_together(calls)[0][0].loss, history.loss, rtol=1e-3)
 
 
 def cut(kernel, batch_size, inputs, outputs):

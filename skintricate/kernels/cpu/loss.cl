@@ -94,12 +94,11 @@ TILE_FUNCTION loss_elementwise_tile(const Step *step, const global Stage *stage,
     store_losses(step, stage, tile_number, lane_sum(total), one_of_many ? total_hits : lane_sum(total_correct));
 }
 
-/* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
- * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
 #if ROWS <= WIDTH
-#define AT_VECTOR(n, j) (vectors <= 2 ? (size_t)((n) * vectors + (j)) * WIDTH : row_vector(n, j, batch, columns))
-/* The same where the class of each row is known: what there is one of for a row is in the lanes of a vector. The rows have
- * so many vectors, a constant where they are few. */
+/* Where vector j of row n of a matrix of so many vectors lies; in the first panel without a division. */
+#define AT_VECTOR(n, j) (vectors <= SMALLER(2, COLUMNS) ? (size_t)((n) * vectors + (j)) * WIDTH : row_vector(n, j, batch, columns))
+/* loss_softmax_tile where the class of each row is known: what there is one of for a row is in the lanes of a vector. The rows
+ * have so many vectors, a constant where they are few. */
 INLINED void loss_softmax_of_classes(const Step *step, const global Stage *stage, int tile_number, int vectors) {
     const int batch = step->run->batch_size, columns = stage->outputs;
     const int first = tile_number * ROWS, rows = SMALLER(ROWS, step->rows - first);
@@ -110,12 +109,12 @@ INLINED void loss_softmax_of_classes(const Step *step, const global Stage *stage
     for (int r = 0; r < WIDTH; r++) sums[r] = 1;
     for (int r = 0; r < rows; r++) {
         const size_t row = sample_row(step, first + r);
-        real of_row = -INFINITY, sum = 0;
+        real maxima_of_row = -INFINITY, sum = 0;
         for (int j = 0; j < vectors; j++) {
             const real x = load(values + AT_VECTOR(first + r, j));
-            of_row = LARGER(of_row, (LANES < columns - j * WIDTH ? x : (real)(-INFINITY)));
+            maxima_of_row = LARGER(maxima_of_row, (LANES < columns - j * WIDTH ? x : (real)(-INFINITY)));
         }
-        const scalar largest = lane_max(of_row);
+        const scalar largest = lane_max(maxima_of_row);
         for (int j = 0; j < vectors; j++) {
             const size_t at = AT_VECTOR(first + r, j);
             const real e = LANES < columns - j * WIDTH ? exp(load(values + at) - largest) : (real)0;
@@ -144,6 +143,8 @@ INLINED void loss_softmax_of_classes(const Step *step, const global Stage *stage
 }
 #endif
 
+/* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
+ * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
 TILE_FUNCTION loss_softmax_tile(const Step *step, const global Stage *stage, int tile_number) {
     const int batch = step->run->batch_size, columns = stage->outputs, vectors = (columns + WIDTH - 1) / WIDTH;
 #if ROWS <= WIDTH

@@ -71,7 +71,7 @@ typedef struct {
     scalar penalty, gradients;
 } Squares;
 
-/* A gradient of weights w in row i, with the penalty's, divided by the step's weight. constants: [alpha]. */
+/* A gradient of weights w in row i, with the penalty's, divided by the step's weight. constants: [alpha, l1]. */
 static inline real with_penalty(STEP step, STAGE stage, int i, real w, real gradient, Squares *squares) {
     if (stage->losses >= 0 && i < stage->inputs) {
         const scalar alpha = step->constants[stage->constants], l1 = step->constants[stage->constants + 1];

@@ -12,9 +12,9 @@
  * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
-/* Where products are warps', only sums need it, and blocks have more rows. */
+/* Where products are warps', only sums and what warps exchange need it, and blocks have more rows. */
 #if defined(WHOLE_NETWORK)
-#define MOST_LOSS_ROWS 256
+#define MOST_LOSS_ROWS ITEMS
 #define SCRATCH (4 * WIDTH * ITEMS)
 #elif defined(LARGE_BATCH)
 #define MOST_LOSS_ROWS 64

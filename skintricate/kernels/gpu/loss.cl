@@ -33,10 +33,11 @@ INLINED scalar sum_of(local const scalar *numbers, int count) {
  * are summed first. */
 static inline void store_losses(STEP step, STAGE stage, int first, int numbers, scalar loss, scalar correct, int count,
                                 local scalar *scratch) {
-    const int log_lanes = stage->log_lanes, r = ITEM >> log_lanes;
-    if (r < MOST_LOSS_ROWS && (ITEM & ((1 << log_lanes) - 1)) == 0) {
-        scratch[r] = r < count ? loss : 0;
-        scratch[MOST_LOSS_ROWS + r] = r < count ? correct : 0;
+    const int log_lanes = stage->log_lanes, lane = ITEM & ((1 << log_lanes) - 1), r = ITEM >> log_lanes;
+    const int place = lane * (ITEMS >> log_lanes) + r; /* other lanes fill up with zeros */
+    if (place < MOST_LOSS_ROWS) {
+        scratch[place] = lane == 0 && r < count ? loss : 0;
+        scratch[MOST_LOSS_ROWS + place] = lane == 0 && r < count ? correct : 0;
     }
     SYNC_LOCAL;
 #if MOST_LOSS_ROWS > 8
