@@ -80,7 +80,8 @@ class TrainedMember(Member):
         self.validation, self._data, self._options = options.validation, data, options
         halting = options.halting_on_device(data, self.dtype)
         self.halts = bool(halting)
-        super().__init__(lower_training(request.network, data, program, options, options.validation))
+        plan = lower_training(request.network, data, program, options, options.validation, is_one_of_many=True)
+        super().__init__(plan)
         self._steps = -(-len(data) // self.plan.batch_size)
         self._capacity = capacity_of(options, self._steps)
         self._state = request.state
