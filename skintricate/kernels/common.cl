@@ -108,7 +108,7 @@ typedef struct {
     int rows_begin;     /* rows of the batch that a gradient of weights sums over */
     int rows_end;
     int parts;          /* how many such sums are stored, from `source` or `target`; 0: the sum ends in the update */
-    int part_stride;    /* from one of them to the next; without parts, the rows of each that a tile of weights adds up, or 0 */
+    int part_stride;    /* from one of them to the next */
     int losses;         /* column of the partial losses that this stage writes first, or -1 */
     int id;             /* distinguishes random streams */
     int pixels;         /* of the result: every sample has so many of its rows */

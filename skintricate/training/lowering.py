@@ -45,8 +45,6 @@ class Lowering(StageWriter):
         Whether X lies on the device as a sparse matrix, which only the first layer reads.
     share : Share, default=WHOLE
         What the device does of a training that several share; ``batch_size`` are its rows of a batch.
-    is_one_of_many : bool, default=False
-        Whether the network is trained by one work-group, beside others.
     """
 
     def __init__(
@@ -62,9 +60,8 @@ class Lowering(StageWriter):
         fused=True,
         is_sparse=False,
         share=WHOLE,
-        is_one_of_many=False,
     ):
-        self.is_sparse, self.share, self.is_one_of_many = is_sparse, share, is_one_of_many
+        self.is_sparse, self.share = is_sparse, share
         self._fused, self._scored = fused, scored
         n_states = len(optimizer.states) if optimizer else 0
         super().__init__(layers, n_features, batch_size, program, n_states, loss is not None, is_sparse)

@@ -80,8 +80,7 @@ class TrainedMember(Member):
         self.validation, self._data, self._options = options.validation, data, options
         halting = options.halting_on_device(data, self.dtype)
         self.halts = bool(halting)
-        plan = lower_training(request.network, data, program, options, options.validation, is_one_of_many=True)
-        super().__init__(plan)
+        super().__init__(lower_training(request.network, data, program, options, options.validation))
         self._steps = -(-len(data) // self.plan.batch_size)
         self._capacity = capacity_of(options, self._steps)
         self._state = request.state

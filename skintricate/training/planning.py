@@ -25,7 +25,7 @@ def require_parameters(device, dtype, network, shapes, optimizer):
     device.budget.require_buffer(n_bytes, "The network with its optimizer's state", "Lower the layers' units.")
 
 
-def lower_training(network, data, program, options, validation, is_sparse=False, share=WHOLE, is_one_of_many=False):
+def lower_training(network, data, program, options, validation, is_sparse=False, share=WHOLE):
     """Return the plan of training a network, its score on validation data included where they are given."""
     return lower(
         network,
@@ -38,7 +38,6 @@ def lower_training(network, data, program, options, validation, is_sparse=False,
         scored=None if validation is None else validation.scored_rows,
         is_sparse=is_sparse,
         share=share,
-        is_one_of_many=is_one_of_many,
     )
 
 

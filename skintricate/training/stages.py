@@ -140,11 +140,6 @@ class StageWriter:
         """Say whether the kernel of a product of weights' gradients makes the update, too."""
         return product in self._tile.updating and self._tile.updates_in(self.cut(product, **fields).get("size"))
 
-    @property
-    def adds_parts_in_tiles(self):
-        """Whether a tile of weights adds up the parts of a batch itself: one core has all of them."""
-        return self._tile.family == "cpu" and self.is_one_of_many
-
     def parts_of_product(self, parts, window=None, **fields):
         """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""
         if window is None:

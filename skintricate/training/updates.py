@@ -47,7 +47,7 @@ class WeightUpdates:
 
     Where a batch is cut into ``parts``, each part's sum is stored, and the sums are added in their order: what a
     core reads for its part is what it has just written. Otherwise the sum stays in registers until the update, if the
-    tile's products end in one; where one core has all parts, it adds them up there, in the same order.
+    tile's products end in one.
 
     Parameters
     ----------
@@ -126,9 +126,7 @@ class WeightUpdates:
 
     def _is_direct(self, update):
         """Say whether the tiles of a product end in the update of what they made."""
-        lowering = self._lowering
-        has_all = update.parts == 1 or (update.product == DENSE and lowering.adds_parts_in_tiles)
-        return has_all and lowering.updates_in(update.product, **update.shape, **update.fields)
+        return update.parts == 1 and self._lowering.updates_in(update.product, **update.shape, **update.fields)
 
     def _weight_tiles(self, update):
         """Return the tiles of weights that are updated, each with penalties and norms of its own."""
@@ -162,8 +160,7 @@ class WeightUpdates:
         """Yield the kernels and fields of an update's stages, of which ``stage`` is the last."""
         lowering, parts, batch_size = self._lowering, update.parts, self._lowering.plan.batch_size
         if self._is_direct(update):
-            rows = lowering.rows_before(1, parts) if parts > 1 else 0
-            yield update.product, {**stage, **update.fields, "rows_end": batch_size, "part_stride": rows}
+            yield update.product, {**stage, **update.fields, "rows_end": batch_size}
             return
         stride = lowering.size(update.weights)
         source = lowering.reserve(parts * stride) if update.product else update.source

@@ -36,12 +36,11 @@ from skintricate.layers import (
 )
 from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, MeanSquared, Poisson
 from skintricate.optimizers import Adam, Basic
-from skintricate.training import Lowering, lowering, resident, together
+from skintricate.training import Lowering, lowering, resident
 from skintricate.training import plans as kept_plans
 from skintricate.training.on_device import ResidentTrainer
 from skintricate.training.resident import Resident
 from skintricate.training.staged import Staged
-from skintricate.training.together import run_together
 
 NETWORKS = [
     ([Dense(50), TanH(), Dense(3), SoftMax()], CategoricalCrossEntropy()),
@@ -192,21 +191,13 @@ def test_sums_in_parts(clip_norm, float64, monkeypatch, launched):
     network, results = [Dense(11), TanH(), Dense(5), ReLU(), Dense(3)], []
     orders = [shuffled_order(230, SEED, epoch) for epoch in range(2)]
     options = {"batch_size": 101, "max_iter": 2, "alpha": 0.1}
-
-    def trained():
-        model = Model(network, device=float64, dtype="float64", random_state=SEED)
-        model.fit(X, Y, optimizer=Basic(0.1, clip_norm=clip_norm), **options)
-        return model.state.weights
-
     for schedule in SCHEDULES[:-1]:
         with monkeypatch.context() as patch:
             choose(schedule, patch)
-            results.append(trained())
+            model = Model(network, device=float64, dtype="float64", random_state=SEED)
+            model.fit(X, Y, optimizer=Basic(0.1, clip_norm=clip_norm), **options)
+        results.append(model.state.weights)
         assert launched[-1].count("dense_add_parts") == 1
-    # The only core that a network has beside others adds them up where it makes them.
-    monkeypatch.setattr(together, "are_worth_a_launch", lambda device, n: True)
-    results += run_together([trained] * 2)
-    assert launched[-1].count("dense_add_parts") == 0
     open_device(float64)._made.clear()
     for result in results[1:]:
         assert_bitwise(results[0], result)

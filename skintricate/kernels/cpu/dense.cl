@@ -61,11 +61,11 @@ TILE_FUNCTION dense_backward_input_tile(const Step *step, const global Stage *st
     clear_stored_padding(workspace + stage->target, rows, vectors, stage->outputs - o0);
 }
 
-/* The sum over rows [begin, end) of the batch: ROWS rows of the gradient of W, without the penalty, before the division by
- * the step's weight. */
-static inline void weight_gradient(const Step *step, const global Stage *stage, int i0, int o0, int vectors, int begin,
-                                   int end, real *tile) {
-    const int batch = step->run->batch_size;
+/* The sum over rows [rows_begin, rows_end) of the batch: ROWS rows of the gradient of W, without the penalty, before the
+ * division by the step's weight. */
+static inline void weight_gradient(const Step *step, const global Stage *stage, int i0, int o0, int vectors,
+                                   real *tile) {
+    const int batch = step->run->batch_size, begin = stage->rows_begin, end = SMALLER(stage->rows_end, step->rows);
     const global scalar *dz = step->workspace + stage->gradient + (size_t)o0 * batch
                               + (size_t)begin * vectors * WIDTH;
     if (i0 >= stage->inputs) { /* the bias: sum over the rows */
@@ -154,24 +154,13 @@ static inline void apply_gradient(const Step *step, const global Stage *stage, W
     }
 }
 
-/* Where a batch is cut into parts, each part's sum is stored at `target`, to be added up; or a tile has all parts, of
- * part_stride rows each, and adds them up at once. */
+/* Where a batch is cut into parts, each part's sum is stored at `target`, to be added up. */
 TILE_FUNCTION dense_backward_weights_tile(const Step *step, const global Stage *stage, int tile_number) {
     const WeightTile w = weight_tile(stage, tile_number);
-    const int count = w.rows * w.vectors, end = SMALLER(stage->rows_end, step->rows);
     real tile[ROWS * COLUMNS];
-    if (stage->parts || !stage->part_stride) {
-        weight_gradient(step, stage, w.row, w.o0, w.vectors, stage->rows_begin, end, tile);
-    } else {
-        for (int i = 0; i < count; i++) tile[i] = 0;
-        for (int begin = 0; begin < end; begin += stage->part_stride) {
-            real part[ROWS * COLUMNS];
-            weight_gradient(step, stage, w.row, w.o0, w.vectors, begin, SMALLER(begin + stage->part_stride, end), part);
-            for (int i = 0; i < count; i++) tile[i] += part[i];
-        }
-    }
+    weight_gradient(step, stage, w.row, w.o0, w.vectors, tile);
     if (stage->parts) {
-        store_tile(tile, count, step->workspace + stage->target + w.at);
+        store_tile(tile, w.rows * w.vectors, step->workspace + stage->target + w.at);
     } else {
         apply_gradient(step, stage, w, tile_number, tile);
     }
