@@ -90,12 +90,14 @@ class Vocabulary:
         for c in self.activations:
             values.append((c.hyper_parameters, f"const real x = x_[i_]; x_[i_] = {c.value};"))
             values_stored.append((c.hyper_parameters, f"const real x = x_[i_]; store({c.value}, to_ + i_ * WIDTH);"))
-            for cases, value in ((derivatives, "load_value({0}_, i_)"), (derivatives_of, "{0}_[i_]")):
+            scaled, stored = "gradient_[i_] *= {};", "store(gradient_[i_] * ({}), to_ + i_ * WIDTH);"
+            for cases, value, statement in (
+                (derivatives, "load_value({0}_, i_)", scaled),
+                (derivatives_of, "{0}_[i_]", scaled),
+                (derivatives_stored, "load_value({0}_, i_)", stored),
+            ):
                 names = " ".join(f"const real {name} = {value.format(name)};" for name in "xy")
-                cases.append((c.hyper_parameters, f"{names} gradient_[i_] *= {c.derivative};"))
-            names = " ".join(f"const real {name} = load_value({name}_, i_);" for name in "xy")
-            product = f"gradient_[i_] * ({c.derivative})"
-            derivatives_stored.append((c.hyper_parameters, f"{names} store({product}, to_ + i_ * WIDTH);"))
+                cases.append((c.hyper_parameters, f"{names} {statement.format(c.derivative)}"))
         for c in self.losses:
             # Two codes a loss: of the outputs, and of the values before its link.
             for value, gradient in ((c.value, c.gradient), (c.link_value, c.link_gradient)):
