@@ -27,7 +27,8 @@ SPACE = {"learning_rate": [1e-4, 1e-3, 1e-2, 0.1]}
 
 @pytest.fixture(scope="module")
 def client():
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    # Any free port: another cluster on this machine may hold the one Dask prefers.
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         yield client
