@@ -1,15 +1,20 @@
 """Compiled programs on disk, and everything that may be wrong with a cache folder."""
 
 import os
+import sys
+import textwrap
+import time
+from pathlib import Path
 
 import pytest
 
 from skintricate.backend import cache
 
-# Prints how many programs were built from source, and what the model predicts.
-COUNTED = """
-import pyopencl
+# Counts the programs built from source.
+COUNTING = """
+from skintricate.backend.runtimes import load_pyopencl
 
+pyopencl = load_pyopencl()
 sources = []
 program = pyopencl.Program.__init__
 
@@ -21,8 +26,30 @@ def counted(self, context, second, *others):
 
 
 pyopencl.Program.__init__ = counted
+"""
+# What that number is for a model, beside what it predicts, and for a program of one kernel, which builds in no time.
+MODEL = f"""{COUNTING}
 predicted = fitted(sys.argv[1]).predict(X[:1]).tolist()
 print([len(sources), predicted])
+"""
+KERNEL = f"""{COUNTING}
+from skintricate.backend.context import open_device
+from skintricate.backend.programs import build_program
+
+
+def built():
+    sources.clear()
+    device = open_device(sys.argv[1])
+    source = "kernel void square(global float *x) {{ x[get_global_id(0)] *= x[get_global_id(0)]; }}"
+    kernel = pyopencl.Kernel(build_program(device, source, ()), "square")
+    buffer = device.buffer_of(X)
+    kernel.set_arg(0, buffer)
+    pyopencl.enqueue_nd_range_kernel(device.queue, kernel, (X.size,), None)
+    np.testing.assert_allclose(device.read(np.empty_like(X), buffer), X**2, rtol=1e-6)
+    return len(sources)
+
+
+print(built())
 """
 
 
@@ -91,8 +118,8 @@ def test_a_folder_that_cannot_be_had_is_replaced(tmp_path, monkeypatch):
 
 
 def test_the_second_process_builds_nothing_from_source(fresh, tmp_path, runtime):
-    first, predicted = eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
-    again, predicted_again = eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
+    first, predicted = eval(fresh(MODEL, runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
+    again, predicted_again = eval(fresh(MODEL, runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache"))
     assert (first, again) == (1, 0)
     assert predicted_again == predicted
 
@@ -113,33 +140,26 @@ def test_one_program_serves_every_shape(fresh, runtime):
     fresh(code, runtime)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "random", "empty", "flipped"])
-def test_a_damaged_binary_is_built_again(fresh, tmp_path, damage, program_cache, runtime):
-    folder = tmp_path / "cache"
-    _, expected = eval(fresh(COUNTED, runtime))
-    folder.mkdir()
-    names = [path.name for path in program_cache.glob("*.bin")]
-    for name in names:
-        good = (program_cache / name).read_bytes()
-        third = len(good) // 3
-        flipped = bytes(byte ^ 255 for byte in good[third : third + 64])
-        damaged = {
-            "truncated": good[: len(good) // 2],
-            "random": os.urandom(len(good)),
-            "empty": b"",
-            "flipped": good[:third] + flipped + good[third + 64 :],
-        }[damage]
-        (folder / name).write_bytes(damaged)
-    assert eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=folder)) == [1, expected]
-    assert eval(fresh(COUNTED, runtime, SKINTRICATE_CACHE_DIR=folder)) == [0, expected]
+def test_a_damaged_binary_is_built_again(fresh, tmp_path, runtime):
+    code = """
+    from pathlib import Path
+    [path] = Path(os.environ["SKINTRICATE_CACHE_DIR"]).glob("*.bin")
+    good = path.read_bytes()
+    third = len(good) // 3
+    flipped = good[:third] + bytes(byte ^ 255 for byte in good[third : third + 64]) + good[third + 64 :]
+    for damaged in (good[: len(good) // 2], os.urandom(len(good)), b"", flipped):
+        path.write_bytes(damaged)
+        print(built(), built())
+    """
+    printed = fresh(KERNEL + textwrap.dedent(code), runtime, SKINTRICATE_CACHE_DIR=tmp_path / "cache")
+    assert printed.split("\n") == ["1", *["1 0"] * 4, ""]
 
 
 def test_processes_may_build_at_once(fresh, runtime, tmp_path):
     variables = {"SKINTRICATE_CACHE_DIR": tmp_path / "cache", "POCL_CACHE_DIR": tmp_path / "pocl"}
-    processes = [fresh(COUNTED, runtime, wait=False, **variables) for _ in range(2)]
+    processes = [fresh(KERNEL, runtime, wait=False, **variables) for _ in range(2)]
     results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
-    assert eval(results[0][0])[1] == eval(results[1][0])[1]
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".bin"]
 
 
@@ -148,7 +168,7 @@ def test_a_home_that_cannot_be_written_does_no_harm(fresh, runtime, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     home = tmp_path / "file" / "home"
-    fresh("fitted(sys.argv[1])", runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
+    fresh(KERNEL, runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -156,31 +176,26 @@ def test_a_home_without_permission_does_no_harm(fresh, runtime, tmp_path):
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir(mode=0o555)
     temporary.mkdir()
-    fresh("fitted(sys.argv[1])", runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
+    fresh(KERNEL, runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
 
 
 def test_temporary_caches_are_removed(fresh, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     (tmp_path / "file").touch()
-    fresh(
-        "skintricate.list_devices(); fitted('cpu')", TMPDIR=temporary, SKINTRICATE_CACHE_DIR=tmp_path / "file" / "cache"
-    )
+    fresh(KERNEL, "cpu", TMPDIR=temporary, SKINTRICATE_CACHE_DIR=tmp_path / "file" / "cache")
     assert list(temporary.iterdir()) == []
 
 
 def test_a_stale_lock_of_pyopencl_is_not_waited_for(fresh, runtime, tmp_path):
-    code = """
-    import platformdirs
-    from pathlib import Path
+    variables = {"XDG_CACHE_HOME": tmp_path / "home", "SKINTRICATE_CACHE_DIR": tmp_path / "cache"}
     # The name that pyopencl.cache.create_built_program_from_source_cached gives its folder.
-    name = f"pyopencl-compiler-cache-v2-py{'.'.join(map(str, sys.version_info))}"
-    folder = Path(platformdirs.user_cache_dir("pyopencl", "pyopencl"), name)
+    name = "pyopencl-compiler-cache-v2-py" + ".".join(map(str, sys.version_info))
+    code = "import platformdirs; print(platformdirs.user_cache_dir('pyopencl', 'pyopencl'), end='')"
+    folder = Path(fresh(code, **variables)) / name
     folder.mkdir(parents=True)
     (folder / "lock").touch()
     started = time.perf_counter()
-    fitted(sys.argv[1])
+    fresh(KERNEL, runtime, **variables)
     assert time.perf_counter() - started < 50
     assert [path.name for path in folder.iterdir()] == ["lock"]
-    """
-    fresh(code, runtime, XDG_CACHE_HOME=tmp_path / "home", SKINTRICATE_CACHE_DIR=tmp_path / "cache")
