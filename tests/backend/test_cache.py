@@ -156,8 +156,15 @@ def test_a_damaged_binary_is_built_again(fresh, tmp_path, runtime):
 
 
 def test_processes_may_build_at_once(fresh, runtime, tmp_path):
+    code = """
+    from skintricate.backend.cache import cache_folder
+    for _ in range(30):
+        for path in cache_folder().glob("*.bin"):
+            path.unlink(missing_ok=True)
+        built()
+    """
     variables = {"SKINTRICATE_CACHE_DIR": tmp_path / "cache", "POCL_CACHE_DIR": tmp_path / "pocl"}
-    processes = [fresh(KERNEL, runtime, wait=False, **variables) for _ in range(2)]
+    processes = [fresh(KERNEL + textwrap.dedent(code), runtime, wait=False, **variables) for _ in range(2)]
     results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".bin"]
