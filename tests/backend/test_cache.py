@@ -33,6 +33,7 @@ predicted = fitted(sys.argv[1]).predict(X[:1]).tolist()
 print([len(sources), predicted])
 """
 KERNEL = f"""{COUNTING}
+from skintricate.backend.cache import cache_folder
 from skintricate.backend.context import open_device
 from skintricate.backend.programs import build_program
 
@@ -142,8 +143,7 @@ def test_one_program_serves_every_shape(fresh, runtime):
 
 def test_a_damaged_binary_is_built_again(fresh, tmp_path, runtime):
     code = """
-    from pathlib import Path
-    [path] = Path(os.environ["SKINTRICATE_CACHE_DIR"]).glob("*.bin")
+    [path] = cache_folder().glob("*.bin")
     good = path.read_bytes()
     third = len(good) // 3
     flipped = good[:third] + bytes(byte ^ 255 for byte in good[third : third + 64]) + good[third + 64 :]
@@ -157,7 +157,6 @@ def test_a_damaged_binary_is_built_again(fresh, tmp_path, runtime):
 
 def test_processes_may_build_at_once(fresh, runtime, tmp_path):
     code = """
-    from skintricate.backend.cache import cache_folder
     for _ in range(30):
         for path in cache_folder().glob("*.bin"):
             path.unlink(missing_ok=True)
@@ -175,7 +174,7 @@ def test_a_home_that_cannot_be_written_does_no_harm(fresh, runtime, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     home = tmp_path / "file" / "home"
-    fresh(KERNEL, runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
+    fresh("fitted(sys.argv[1])", runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -183,14 +182,16 @@ def test_a_home_without_permission_does_no_harm(fresh, runtime, tmp_path):
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir(mode=0o555)
     temporary.mkdir()
-    fresh(KERNEL, runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
+    fresh("fitted(sys.argv[1])", runtime, HOME=home, TMPDIR=temporary, SKINTRICATE_CACHE_DIR=None)
 
 
 def test_temporary_caches_are_removed(fresh, tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     (tmp_path / "file").touch()
-    fresh(KERNEL, "cpu", TMPDIR=temporary, SKINTRICATE_CACHE_DIR=tmp_path / "file" / "cache")
+    fresh(
+        "skintricate.list_devices(); fitted('cpu')", TMPDIR=temporary, SKINTRICATE_CACHE_DIR=tmp_path / "file" / "cache"
+    )
     assert list(temporary.iterdir()) == []
 
 
