@@ -241,13 +241,13 @@ class GroupTile:
             return {"tiles": min(inputs, 2 * self.units) + bias}
         large = self.is_large(batch_size, inputs, outputs)
         if self.is_whole_network and kernel in PRODUCTS:
-            return self._whole_product(kernel, batch_size, inputs + bias, outputs)
+            return self._whole_product(kernel, batch_size, inputs, outputs)
         if kernel in ("dense_forward", "dense_backward_input") and self.is_wide(inputs, outputs):
             return self._squares(batch_size, outputs, large, self.units)
         if kernel == "dense_backward_weights":
             weights = (inputs + bias) * self.layout.padded(outputs)
             if self.is_large_batch and not self.is_wide(inputs, outputs):
-                tiles = -(-(inputs + bias) // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
+                tiles = -(-inputs // WARP_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
                 return {"tiles": tiles, "size": OF_WARPS}
             if batch_size <= self.few_rows and weights <= self.few_weights:
                 return {"tiles": -(-weights // (self.width * self.local_size)), "size": 0}
@@ -263,10 +263,10 @@ class GroupTile:
             return {"tiles": min(tiles, PACKING_GROUPS * self.units)}
         return {"tiles": -(-(inputs + bias) * self.layout.padded(outputs) // WEIGHTS_OF_A_TILE)}
 
-    def _whole_product(self, kernel, batch_size, rows_of_weights, outputs):
+    def _whole_product(self, kernel, batch_size, inputs, outputs):
         """Return how warps share a product of a network that the group has for itself."""
         is_gradient = kernel == "dense_backward_weights"
-        rows, warps = rows_of_weights if is_gradient else batch_size, self.local_size // WARP_ITEMS
+        rows, warps = inputs if is_gradient else batch_size, self.local_size // WARP_ITEMS
         tiles = -(-rows // WHOLE_ROWS) * -(-self.layout.padded(outputs) // WARP_COLUMNS)
         steps, log_slices = -(-batch_size // WARP_ROWS), 0
         if is_gradient and steps > 1:

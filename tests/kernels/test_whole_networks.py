@@ -99,10 +99,12 @@ def cut(kernel, batch_size, inputs, outputs):
         ("dense_forward", (200, 64, 100), 4, 0),
         ("dense_backward_input", (200, 10, 100), 4, 0),
         # Twelve tiles, of which eight warps make as many halves at once as wholes.
-        ("dense_backward_weights", (200, 64, 100), 3, 1),
+        ("dense_backward_weights", (200, 96, 100), 3, 1),
+        # The bias takes no rows of its own.
+        ("dense_backward_weights", (200, 64, 100), 1, 0),
         ("dense_backward_weights", (200, 100, 10), 1, 1),
         ("dense_backward_weights", (200, 63, 256), 2, 0),
-        ("dense_backward_weights", (16, 64, 100), 2, 0),
+        ("dense_backward_weights", (16, 64, 100), 1, 0),
     ],
 )
 def test_warps_share_tiles(kernel, shape, tiles, log_slices):

@@ -12,10 +12,11 @@
  * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
-/* Where products are warps', only sums and what warps exchange need it, and blocks have more rows. */
+/* Where products are warps', only sums and what warps exchange need it, and blocks have more rows. What a group does not
+ * take is cache. */
 #if defined(WHOLE_NETWORK)
 #define MOST_LOSS_ROWS ITEMS
-#define SCRATCH (4 * WIDTH * ITEMS)
+#define SCRATCH (WIDTH * ITEMS)
 #elif defined(LARGE_BATCH)
 #define MOST_LOSS_ROWS 64
 #define SCRATCH (4 * WIDTH * ITEMS)

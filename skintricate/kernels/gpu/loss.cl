@@ -91,15 +91,18 @@ FUNCTION void loss_elementwise_rows(ROW_ARGUMENTS) {
 }
 
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
- * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
+ * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. Loops over few
+ * vectors stay loops: instructions have to be fetched, too. */
 FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first;
     global scalar *target = step->workspace + stage->target + first;
     real maxima = -INFINITY, sums = 0, target_maxima = -INFINITY, target_sums = 0, losses = 0;
+#pragma unroll 1
     for (int j = lane; j < end; j += lanes)
         maxima = LARGER(maxima, (LANES < columns - j * WIDTH ? load(values + j * WIDTH) : (real)(-INFINITY)));
     const scalar largest = largest_over_lanes(lane_max(maxima), log_lanes, scratch);
+#pragma unroll 1
     for (int j = lane; j < end; j += lanes) {
         const real e = LANES < columns - j * WIDTH ? exp(load(values + j * WIDTH) - largest) : (real)0;
         sums += e;
@@ -111,6 +114,7 @@ FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
         if (r < count) target_largest = values[code];
         loss = log_sum - target_largest;
     } else {
+#pragma unroll 1
         for (int j = lane; j < end; j += lanes) {
             const mask inside = LANES < columns - j * WIDTH;
             const real x = load(values + j * WIDTH), t = load_target(step, stage, row, code, j * WIDTH);
@@ -123,6 +127,7 @@ FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
         loss = sum_over_lanes(lane_sum(losses), log_lanes, scratch);
     }
     const scalar scale = weight * target_sum / sum;
+#pragma unroll 1
     for (int j = lane; j < end; j += lanes) {
         real gradient = load(target + j * WIDTH) * scale - load_target(step, stage, row, code, j * WIDTH) * weight;
         gradient = through_activation(step, stage, first + j * WIDTH, gradient);

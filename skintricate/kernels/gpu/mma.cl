@@ -44,6 +44,12 @@ static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
     MMA_TF32(c, (a).large + 4, (b).large + 2);                                                    \
 }
 #endif
+/* What the lane of the warp has whose number differs in one bit. */
+static inline float exchanged(float x, int bit) {
+    float other;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(other) : "f"(x), "r"(bit));
+    return other;
+}
 /* Two bfloat16 numbers in one word, `low` in the lower half. */
 static inline uint bfloat16_pair(float low, float high) {
     uint bits;

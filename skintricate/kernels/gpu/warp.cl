@@ -8,7 +8,9 @@
  * columns 8 t .. 8 t + 7 of the result. Where there are no more than 16, it has 2 g and 2 g + 1, of two fragments, and
  * member t columns 4 t .. 4 t + 3. A gradient's rows are those of W, two for each group and fragment.
  *
- * Where a warp has many rows, it takes twice as many at once: less is split, and less is loaded, for each product.
+ * Where a warp has many rows, it takes twice as many at once: less is split, and less is loaded, for each product. Of a step
+ * of such a network each instruction is met once or a few times, and an H200 has them at once where they are 2000, but waits
+ * for most of them past 8000. So whole and last steps share a loop, and the fragments of rows are finished by one.
  */
 #ifdef WHOLE_NETWORK
 #define ROW_FRAGMENTS 2
@@ -50,8 +52,11 @@ INLINED void multiply_steps(float4 *sums, const LeftPart *left, const float4 *co
     }
 }
 
-/* Whether a result has more than 16 columns. */
-static inline bool is_wide(STAGE stage) { return stage->outputs > WARP_COLUMNS / 2; }
+/* Whether a tile has more than 16 columns of the result. */
+static inline bool is_wide(STAGE stage, int j0) {
+    /* Of few outputs a compiler sees the answer. */
+    return stage->outputs > WARP_COLUMNS / 2 && stage->outputs - j0 > WARP_COLUMNS / 2;
+}
 /* The first column that a group has of the right operand. */
 static inline int column_of_group(int j0, bool wide) { return j0 + (wide ? 4 : 2) * GROUP; }
 /* Vector u of a lane's four in 16 rows of the result, of rows GROUP and GROUP + 8 in turn: its column, and itself. */
@@ -81,20 +86,20 @@ typedef struct {
     float4 rows[2 * ROW_FRAGMENTS], weights[4];
 } RowSteps;
 
-/* The steps from k0 on. `whole` says that all of them are there, `wide` that there are more than 16 columns. All loads are
- * asked for at once: those of columns past the last, which nobody stores, read others. */
-INLINED RowSteps load_row_steps(const RowOperands *from, int k0, bool whole, bool wide) {
+/* The steps from k0 on, zeros past the last; `wide` says that there are more than 16 columns. All loads are asked for at
+ * once: those of columns past the last, which nobody stores, read others. */
+INLINED RowSteps load_row_steps(const RowOperands *from, int k0, bool wide) {
     const int k = k0 + 4 * MEMBER;
-    const bool inside = whole || k < from->inputs;
+    const bool inside = k < from->inputs;
     RowSteps steps;
 #pragma unroll
     for (int i = 0; i < 2 * ROW_FRAGMENTS; i++) steps.rows[i] = load(from->rows[i] + (inside ? k : 0));
 #pragma unroll
     for (int q = 0; q < 4; q++) {
-        const size_t row = (size_t)(whole ? k + q : SMALLER(k + q, from->inputs - 1)) * from->width;
+        const size_t row = (size_t)SMALLER(k + q, from->inputs - 1) * from->width;
         steps.weights[q] = load_columns(from->weights + row, wide);
     }
-    if (whole) return steps;
+    if (k0 + 16 <= from->inputs) return steps;
 #pragma unroll
     for (int i = 0; i < 2 * ROW_FRAGMENTS; i++) steps.rows[i] = inside ? steps.rows[i] : (float4)0;
 #pragma unroll
@@ -112,45 +117,44 @@ INLINED void multiply_row_steps(const RowSteps *steps, bool wide, float4 *sums) 
     multiply_steps(sums, left, steps->weights, wide);
 }
 
-/* Add a tile's sums over steps [begin, end) of k, of rows r0 .. of a stage's input and columns j0 .. of its result; begin
- * is a multiple of 16. Where registers suffice, what is multiplied next is on its way meanwhile; else other warps work. */
+/* Add to a tile's sums over steps [begin, end) of k; begin is a multiple of 16. Where registers suffice, what is multiplied
+ * next is on its way meanwhile; else other warps work. */
+INLINED void add_steps_of_rows(const RowOperands *from, int begin, int end, bool wide, float4 *sums) {
+#if ROW_FRAGMENTS == 1
+    RowSteps next = load_row_steps(from, begin, wide);
+#pragma unroll 1
+    for (int k = begin + 16; k < end; k += 16) {
+        const RowSteps now = next;
+        next = load_row_steps(from, k, wide);
+        multiply_row_steps(&now, wide, sums);
+    }
+    multiply_row_steps(&next, wide, sums);
+#else
+#pragma unroll 1
+    for (int k = begin; k < end; k += 16) {
+        const RowSteps steps = load_row_steps(from, k, wide);
+        multiply_row_steps(&steps, wide, sums);
+    }
+#endif
+}
+/* The same of rows r0 .. of a stage's input and columns j0 .. of its result. */
 INLINED void add_tile_of_rows(STEP step, STAGE stage, int r0, int j0, int begin, int end, float4 *sums) {
     const int inputs = stage->inputs, last = step->rows - 1, width = padded(stage->outputs);
-    const int whole = begin + LARGER(SMALLER(end, inputs) - begin, 0) / 16 * 16;
-    const bool wide = is_wide(stage);
+    const bool wide = is_wide(stage, j0);
+    if (begin >= end) return;
     RowOperands from;
 #pragma unroll
     for (int i = 0; i < 2 * ROW_FRAGMENTS; i++) from.rows[i] = input_row(step, stage, SMALLER(r0 + GROUP + 8 * i, last), inputs);
     from.weights = step->parameters + stage->weights + SMALLER(column_of_group(j0, wide), width - (wide ? 4 : 2));
     from.inputs = inputs;
     from.width = width;
-#if ROW_FRAGMENTS == 1
-    if (begin < whole) {
-        RowSteps next = load_row_steps(&from, begin, true, wide);
-#pragma unroll 1
-        for (int k = begin + 16; k < whole; k += 16) {
-            const RowSteps now = next;
-            next = load_row_steps(&from, k, true, wide);
-            multiply_row_steps(&now, wide, sums);
-        }
-        multiply_row_steps(&next, wide, sums);
-    }
-#else
-#pragma unroll 1
-    for (int k = begin; k < whole; k += 16) {
-        const RowSteps steps = load_row_steps(&from, k, true, wide);
-        multiply_row_steps(&steps, wide, sums);
-    }
-#endif
-    if (whole < end) {
-        const RowSteps rest = load_row_steps(&from, whole, false, wide);
-        multiply_row_steps(&rest, wide, sums);
-    }
+    if (wide) add_steps_of_rows(&from, begin, end, true, sums);
+    else add_steps_of_rows(&from, begin, end, false, sums);
 }
 
 /* What a tile's sums begin with: the bias of its columns. */
 INLINED void begin_tile_of_rows(STEP step, STAGE stage, int j0, float4 *sums) {
-    const bool wide = is_wide(stage);
+    const bool wide = is_wide(stage, j0);
     const real a = bias_of(step, stage, column_of_vector(0, j0, wide)), b = bias_of(step, stage, column_of_vector(2, j0, wide));
 #pragma unroll
     for (int u = 0; u < SUMS; u += 4) {
@@ -161,17 +165,17 @@ INLINED void begin_tile_of_rows(STEP step, STAGE stage, int j0, float4 *sums) {
     }
 }
 
-/* What follows the sums of a tile, for all of a lane's vectors at once; finish_rows of dense.cl does it for one. */
-INLINED void finish_tile_of_rows(STEP step, STAGE stage, int r0, int j0, const float4 *sums) {
+/* What follows the sums of 16 rows of a tile, for all of a lane's vectors at once; finish_rows of dense.cl does it for one. */
+INLINED void finish_fragment_of_rows(STEP step, STAGE stage, int r0, int j0, const float4 *sums) {
     const int width = padded(stage->outputs);
-    const bool wide = is_wide(stage);
+    const bool wide = is_wide(stage, j0);
     const global scalar *constants = step->constants + stage->constants;
-    real x[SUMS], values[SUMS], before[SUMS];
-    size_t at[SUMS];
-    bool inside[SUMS];
+    real x[4], values[4], before[4];
+    size_t at[4];
+    bool inside[4];
 #pragma unroll
-    for (int u = 0; u < SUMS; u++) {
-        const int r = r0 + u / 4 * 16 + u % 2 * 8 + GROUP, o = column_of_vector(u, j0, wide);
+    for (int u = 0; u < 4; u++) {
+        const int r = r0 + u % 2 * 8 + GROUP, o = column_of_vector(u, j0, wide);
         inside[u] = r < step->rows && o < width;
         at[u] = inside[u] ? (size_t)r * width + o : 0;
         x[u] = vector_of_sums(u, sums, wide);
@@ -179,30 +183,38 @@ INLINED void finish_tile_of_rows(STEP step, STAGE stage, int r0, int j0, const f
     if (stage->kind == DENSE_FORWARD) {
         if (stage->saved >= 0)
 #pragma unroll
-            for (int u = 0; u < SUMS; u++)
+            for (int u = 0; u < 4; u++)
                 if (inside[u]) store(x[u], step->workspace + stage->saved + at[u]);
 #pragma unroll
-        for (int u = 0; u < SUMS; u++) x[u] = activated(stage->code, x[u], constants);
+        for (int u = 0; u < 4; u++) x[u] = activated(stage->code, x[u], constants);
     } else {
 #pragma unroll
-        for (int u = 0; u < SUMS; u++) values[u] = before[u] = load(step->workspace + stage->value + at[u]);
+        for (int u = 0; u < 4; u++) values[u] = before[u] = load(step->workspace + stage->value + at[u]);
         if (stage->saved >= 0)
 #pragma unroll
-            for (int u = 0; u < SUMS; u++) before[u] = load(step->workspace + stage->saved + at[u]);
+            for (int u = 0; u < 4; u++) before[u] = load(step->workspace + stage->saved + at[u]);
 #pragma unroll
-        for (int u = 0; u < SUMS; u++) x[u] = through_derivative(stage->code, x[u], before[u], values[u], constants);
+        for (int u = 0; u < 4; u++) x[u] = through_derivative(stage->code, x[u], before[u], values[u], constants);
     }
 #pragma unroll
-    for (int u = 0; u < SUMS; u++) {
+    for (int u = 0; u < 4; u++) {
         const int o = column_of_vector(u, j0, wide);
         if (inside[u]) store(without_padding(x[u], stage->outputs - o), step->workspace + stage->target + at[u]);
     }
 }
+INLINED void finish_tile_of_rows(STEP step, STAGE stage, int r0, int j0, float4 *sums) {
+#pragma unroll 1
+    for (int f = 0; f < ROW_FRAGMENTS; f++) {
+        finish_fragment_of_rows(step, stage, r0 + 16 * f, j0, sums);
+#pragma unroll
+        for (int i = 0; i < SUMS - 4; i++) sums[i] = sums[4 + i];
+    }
+}
 
 INLINED void warp_rows(STEP step, STAGE stage, int tile) {
-    const int row_tiles = (step->run->batch_size + WARP_ROWS - 1) / WARP_ROWS, number = tile * WARPS + ITEM / 32;
-    const int r0 = number % row_tiles * WARP_ROWS, j0 = number / row_tiles * WARP_COLUMNS;
-    if (r0 >= step->rows || j0 >= padded(stage->outputs)) return;
+    const int column_tiles = (padded(stage->outputs) + WARP_COLUMNS - 1) / WARP_COLUMNS, number = tile * WARPS + ITEM / 32;
+    const int r0 = number / column_tiles * WARP_ROWS, j0 = number % column_tiles * WARP_COLUMNS;
+    if (r0 >= step->rows) return;
     float4 sums[SUMS];
     begin_tile_of_rows(step, stage, j0, sums);
     add_tile_of_rows(step, stage, r0, j0, 0, padded(stage->inputs), sums);
