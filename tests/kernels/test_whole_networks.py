@@ -13,6 +13,7 @@ from skintricate.kernels.stage import OF_WARPS
 from skintricate.layers import GELU, Dense, ReLU, SoftMax, TanH
 from skintricate.losses import CategoricalCrossEntropy, MeanSquared
 from skintricate.optimizers import Adam, Momentum
+from skintricate.training import plans
 from skintricate.training.together import run_together
 
 # More than half as many as a GPU has units: fewer have several groups each.
@@ -79,6 +80,18 @@ def test_their_scores(case, gpu):
     found = run_together([functools.partial(trained, case, gpu, seed, **scored) for seed in range(N_NETWORKS)])
     history, _ = trained(case, "cpu", 0, "float64", **scored)
     np.testing.assert_allclose(found[0][0].validation_score, history.validation_score, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", [CASES["digits"], CASES["many"]], ids=["an empty one", "two"])
+def test_parts_of_a_batch(case, gpu, monkeypatch):
+    """Are stored and added up, as those of large gradients are."""
+    monkeypatch.setattr(GroupTile, "parts_of", lambda *_: 2)
+    monkeypatch.setattr(GroupTile, "parts_of_dense", lambda self, parts, *_: parts)
+    monkeypatch.setattr(plans, "_plans", {})
+    found = run_together([functools.partial(trained, case, gpu, seed) for seed in range(N_NETWORKS)])
+    assert any(2 in plan.stages["parts"] for plan in plans._plans.values())
+    history, _ = trained(case, "cpu", 0, "float64")
+    np.testing.assert_allclose(found[0][0].loss, history.loss, rtol=1e-5)
 
 
 def test_in_tf32(gpu):

@@ -58,13 +58,21 @@ static inline void store_losses(STEP step, STAGE stage, int first, int numbers, 
     const int code = r < count && step->run->class_codes ? (int)step->Y[row] : 0;                 \
     const scalar weight = r < count && step->run->weighted ? step->sample_weight[row] : (scalar)1
 
+/* For each vector j that an item has of its row. An item of a group that trains a network by itself has few of them, and
+ * instructions have to be fetched, too: its loops stay loops. */
+#ifdef WHOLE_NETWORK
+#define FOR_OWN_VECTORS(j) _Pragma("unroll 1") for (int j = lane; j < end; j += lanes)
+#else
+#define FOR_OWN_VECTORS(j) for (int j = lane; j < end; j += lanes)
+#endif
+
 FUNCTION void loss_elementwise_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS;
     const global scalar *p = step->constants + stage->constants;
     const scalar scale = p[0], threshold = p[1];
     const bool one_of_many = step->run->class_codes || isnan(threshold);
     real total = 0, total_correct = 0, maxima = -INFINITY, target_maxima = -INFINITY;
-    for (int j = lane; j < end; j += lanes) {
+    FOR_OWN_VECTORS(j) {
         const mask inside = LANES < columns - j * WIDTH;
         const size_t at = first + j * WIDTH;
         const real y = load(step->workspace + stage->value + at), t = load_target(step, stage, row, code, j * WIDTH);
@@ -91,19 +99,16 @@ FUNCTION void loss_elementwise_rows(ROW_ARGUMENTS) {
 }
 
 /* Categorical cross-entropy of the softmax of x, stable: log p_j = x_j - max x - log sum_k exp(x_k - max x).
- * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. Loops over few
- * vectors stay loops: instructions have to be fetched, too. */
+ * value -sum_j t_j log p_j, gradient p_j sum_k t_k - t_j; the exponentials wait where the gradient goes. */
 FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS;
     const global scalar *values = step->workspace + stage->value + first;
     global scalar *target = step->workspace + stage->target + first;
     real maxima = -INFINITY, sums = 0, target_maxima = -INFINITY, target_sums = 0, losses = 0;
-#pragma unroll 1
-    for (int j = lane; j < end; j += lanes)
+    FOR_OWN_VECTORS(j)
         maxima = LARGER(maxima, (LANES < columns - j * WIDTH ? load(values + j * WIDTH) : (real)(-INFINITY)));
     const scalar largest = largest_over_lanes(lane_max(maxima), log_lanes, scratch);
-#pragma unroll 1
-    for (int j = lane; j < end; j += lanes) {
+    FOR_OWN_VECTORS(j) {
         const real e = LANES < columns - j * WIDTH ? exp(load(values + j * WIDTH) - largest) : (real)0;
         sums += e;
         store(e, target + j * WIDTH);
@@ -114,8 +119,7 @@ FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
         if (r < count) target_largest = values[code];
         loss = log_sum - target_largest;
     } else {
-#pragma unroll 1
-        for (int j = lane; j < end; j += lanes) {
+        FOR_OWN_VECTORS(j) {
             const mask inside = LANES < columns - j * WIDTH;
             const real x = load(values + j * WIDTH), t = load_target(step, stage, row, code, j * WIDTH);
             target_maxima = LARGER(target_maxima, (inside && t > (scalar)0.5 ? x : (real)(-INFINITY)));
@@ -127,8 +131,7 @@ FUNCTION void loss_softmax_rows(ROW_ARGUMENTS) {
         loss = sum_over_lanes(lane_sum(losses), log_lanes, scratch);
     }
     const scalar scale = weight * target_sum / sum;
-#pragma unroll 1
-    for (int j = lane; j < end; j += lanes) {
+    FOR_OWN_VECTORS(j) {
         real gradient = load(target + j * WIDTH) * scale - load_target(step, stage, row, code, j * WIDTH) * weight;
         gradient = through_activation(step, stage, first + j * WIDTH, gradient);
         store(LANES < columns - j * WIDTH && weight != 0 ? gradient : (real)0, target + j * WIDTH);

@@ -45,7 +45,7 @@ static inline float tf32(float x) { return fma(-8192.0f, x, 8193.0f * x); }
 }
 #endif
 /* What the lane of the warp has whose number differs in one bit. */
-static inline float exchanged(float x, int bit) {
+static inline float of_other_lane(float x, int bit) {
     float other;
     asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(other) : "f"(x), "r"(bit));
     return other;

@@ -9,17 +9,17 @@ static inline int slices_of(int tiles) {
     return slices;
 }
 
-/* The first of so many neighbouring warps gets the sums of what all have summed, each of so many values. */
-INLINED void join_slices(float4 *sums, int count, int slices, local scalar *scratch) {
-    local float4 *mine = (local float4 *)scratch + ITEM / 32 * 32 * count + ITEM % 32;
+/* The first of so many neighbouring warps gets the sum of what all have summed. */
+INLINED void join_slices(float4 *sums, int slices, local scalar *scratch) {
+    local float4 *mine = (local float4 *)scratch + ITEM / 32 * 128 + ITEM % 32;
     if (slices == 1) return;
 #pragma unroll
-    for (int i = 0; i < count; i++) mine[32 * i] = sums[i];
+    for (int i = 0; i < 4; i++) mine[32 * i] = sums[i];
     SYNC_LOCAL;
     if (ITEM / 32 % slices == 0)
         for (int slice = 1; slice < slices; slice++)
 #pragma unroll
-            for (int i = 0; i < count; i++) sums[i] += mine[32 * (count * slice + i)];
+            for (int i = 0; i < 4; i++) sums[i] += mine[128 * slice + 32 * i];
     SYNC_LOCAL;
 }
 
@@ -36,7 +36,7 @@ static inline void dense_rows(STEP step, STAGE stage, int n0, int count, local s
         if (slice == 0) begin_tile_of_rows(step, stage, j0, sums);
         const int begin = slice * share, end = SMALLER(begin + share, padded(stage->inputs));
         if (works) add_tile_of_rows(step, stage, r0, j0, begin, end, sums);
-        join_slices(sums, SUMS, slices, scratch);
+        join_slices(sums, slices, scratch);
         if (works && slice == 0) finish_tile_of_rows(step, stage, r0, j0, sums);
     }
 }
@@ -48,10 +48,11 @@ static inline void narrow_weights(STEP step, STAGE stage, int tile, local scalar
     const int rows = stage->rows_end - stage->rows_begin, share = (rows + 8 * WARPS - 1) / (8 * WARPS) * 8;
     const int begin = stage->rows_begin + ITEM / 32 * share, end = SMALLER(stage->rows_end, step->rows);
     WeightSums sums = {{0}, 0};
-    if (begin < end) add_tile_of_weights(step, stage, i0, j0, begin, SMALLER(begin + share, end), &sums);
-    join_slices(sums.of, SUMS, WARPS, scratch);
-    join_slices(&sums.bias, 1, WARPS, scratch);
+    add_tile_of_weights(step, stage, i0, j0, begin, SMALLER(begin + share, end), &sums);
+    join_slices(sums.weights, WARPS, scratch);
+    float4 bias[4] = {sums.bias}; /* and nothing else */
+    join_slices(bias, WARPS, scratch);
     if (ITEM >= 32) return;
-    FOR_WARP_SUMS(SUMS, 0, sums.of, i0, j0, if (i < stage->inputs) store_gradient(step, stage, i, o, sum))
-    if (has_bias_too(stage, i0)) FOR_WARP_BIAS(sums.bias, j0, store_gradient(step, stage, stage->inputs, o, sum))
+    FOR_WARP_SUMS(0, sums.weights, i0, j0, if (i < stage->inputs) store_gradient(step, stage, i, o, sum))
+    if (has_bias_too(stage, i0)) FOR_WARP_BIAS(bias[0], j0, store_gradient(step, stage, stage->inputs, o, sum))
 }

@@ -8,9 +8,9 @@
  * columns 8 t .. 8 t + 7 of the result. Where there are no more than 16, it has 2 g and 2 g + 1, of two fragments, and
  * member t columns 4 t .. 4 t + 3. A gradient's rows are those of W, two for each group and fragment.
  *
- * Where a warp has many rows, it takes twice as many at once: less is split, and less is loaded, for each product. Of a step
- * of such a network each instruction is met once or a few times, and an H200 has them at once where they are 2000, but waits
- * for most of them past 8000. So whole and last steps share a loop, and the fragments of rows are finished by one.
+ * Where a group has a network for itself, a warp takes twice as many rows at once: less is split, and less is loaded, for
+ * each product. A step of such a network meets most instructions once, and waits for them where the cache of instructions
+ * does not hold them (docs/design.md). So whole and last steps share a loop, and fragments of rows are finished by one.
  */
 #ifdef WHOLE_NETWORK
 #define ROW_FRAGMENTS 2
@@ -61,13 +61,12 @@ static inline bool is_wide(STAGE stage, int j0) {
 static inline int column_of_group(int j0, bool wide) { return j0 + (wide ? 4 : 2) * GROUP; }
 /* Vector u of a lane's four in 16 rows of the result, of rows GROUP and GROUP + 8 in turn: its column, and itself. */
 static inline int column_of_vector(int u, int j0, bool wide) {
-    return j0 + (wide ? 8 * MEMBER + u / 2 % 2 * 4 : 4 * MEMBER + u / 2 % 2 * 16);
+    return j0 + (wide ? 8 * MEMBER + u / 2 * 4 : 4 * MEMBER + u / 2 * 16);
 }
 INLINED real vector_of_sums(int u, const float4 *sums, bool wide) {
-    const float4 *of_row = sums + u / 4 * 4;
-    const int first = u % 2 * 2, at = first + u / 2 % 2;
-    return wide ? (real)(LANE(of_row[0], at), LANE(of_row[1], at), LANE(of_row[2], at), LANE(of_row[3], at))
-                : (real)(LANE(of_row[0], first), LANE(of_row[1], first), LANE(of_row[0], first + 1), LANE(of_row[1], first + 1));
+    const int first = u % 2 * 2, at = first + u / 2;
+    return wide ? (real)(LANE(sums[0], at), LANE(sums[1], at), LANE(sums[2], at), LANE(sums[3], at))
+                : (real)(LANE(sums[0], first), LANE(sums[1], first), LANE(sums[0], first + 1), LANE(sums[1], first + 1));
 }
 
 /* The columns that a group has of an operand. */
@@ -137,7 +136,8 @@ INLINED void add_steps_of_rows(const RowOperands *from, int begin, int end, bool
     }
 #endif
 }
-/* The same of rows r0 .. of a stage's input and columns j0 .. of its result. */
+/* The same of rows r0 .. of a stage's input and columns j0 .. of its result. Where a warp takes many rows at once, narrow tiles
+ * have a loop of their own. */
 INLINED void add_tile_of_rows(STEP step, STAGE stage, int r0, int j0, int begin, int end, float4 *sums) {
     const int inputs = stage->inputs, last = step->rows - 1, width = padded(stage->outputs);
     const bool wide = is_wide(stage, j0);
@@ -148,7 +148,8 @@ INLINED void add_tile_of_rows(STEP step, STAGE stage, int r0, int j0, int begin,
     from.weights = step->parameters + stage->weights + SMALLER(column_of_group(j0, wide), width - (wide ? 4 : 2));
     from.inputs = inputs;
     from.width = width;
-    if (wide) add_steps_of_rows(&from, begin, end, true, sums);
+    if (ROW_FRAGMENTS == 1) add_steps_of_rows(&from, begin, end, wide, sums);
+    else if (wide) add_steps_of_rows(&from, begin, end, true, sums);
     else add_steps_of_rows(&from, begin, end, false, sums);
 }
 

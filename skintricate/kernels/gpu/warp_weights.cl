@@ -1,5 +1,6 @@
 /* Gradients of weights by warps; see warp.cl. Where a group has fewer tiles than would keep its warps busy, two neighbours
- * share the rows of each, and exchange what they have summed.
+ * share the rows of each, and exchange what they have summed. The bias is no row of the product, which would be a row of
+ * tiles where the inputs fill theirs: lanes add up what they load of dz, in the first row of tiles.
  */
 
 /* Where a lane finds the operands of a gradient of weights: columns i .. of the input's rows, two for each fragment, and
@@ -16,7 +17,7 @@ typedef struct {
 
 /* A lane's sums of a tile of weights, and those of the columns of dz, which are the bias', over the rows that it loads. */
 typedef struct {
-    float4 of[SUMS], bias;
+    float4 weights[SUMS], bias;
 } WeightSums;
 
 /* Where the input's rows lie, for 16 of them from n0 on. */
@@ -58,12 +59,12 @@ INLINED void multiply_weight_steps(const WeightSteps *steps, bool wide, bool has
         split_left(values, left + f);
     }
     if (has_bias) sums->bias += (steps->dz[0] + steps->dz[1]) + (steps->dz[2] + steps->dz[3]);
-    multiply_steps(sums->of, left, steps->dz, wide);
+    multiply_steps(sums->weights, left, steps->dz, wide);
 }
 /* Whether the tile whose weights' first row is i0 has the bias, too. */
 static inline bool has_bias_too(STAGE stage, int i0) { return stage->bias && i0 == 0; }
 
-/* Add to a tile's sums over rows [begin, end) of the batch. */
+/* Add to a tile's sums over the rows from `begin` on. */
 INLINED void add_rows_of_weights(const WeightOperands *from, int begin, bool wide, bool has_bias, WeightSums *sums) {
     int rows[4];
     look_up_rows(from, begin, rows);
@@ -87,7 +88,7 @@ INLINED void add_rows_of_weights(const WeightOperands *from, int begin, bool wid
     }
 #endif
 }
-/* The same of rows i0 .. and columns j0 .. of the weights. */
+/* The same over rows [begin, end) of the batch, of rows i0 .. and columns j0 .. of the weights. */
 INLINED void add_tile_of_weights(STEP step, STAGE stage, int i0, int j0, int begin, int end, WeightSums *sums) {
     const int inputs = stage->inputs, width = padded(stage->outputs), i = i0 + 2 * ROW_FRAGMENTS * GROUP;
     const bool is_x = stage->source < 0, has_bias = has_bias_too(stage, i0), wide = is_wide(stage, j0);
@@ -101,29 +102,30 @@ INLINED void add_tile_of_weights(STEP step, STAGE stage, int i0, int j0, int beg
     from.width = width;
     from.first = is_x && !from.ordered ? step->first : 0;
     from.end = end;
-    if (wide) add_rows_of_weights(&from, begin, true, has_bias, sums);
+    if (ROW_FRAGMENTS == 1) add_rows_of_weights(&from, begin, wide, has_bias, sums);
+    else if (wide) add_rows_of_weights(&from, begin, true, has_bias, sums);
     else add_rows_of_weights(&from, begin, false, has_bias, sums);
 }
 
-/* Run STATEMENT for so many vectors `sum` that a lane has of a tile of weights, from a fragment on, at row i and column o. */
-#define FOR_WARP_SUMS(count, fragment, sums, i0, j0, STATEMENT)                                   \
-    _Pragma("unroll") for (int u = 0; u < count; u++) {                                           \
-        const int i = (i0) + 2 * ROW_FRAGMENTS * GROUP + 2 * (u / 4 + (fragment)) + u % 2;        \
+/* Run STATEMENT for each vector `sum` that a lane has of a fragment of a tile of weights, at row i and column o. */
+#define FOR_WARP_SUMS(fragment, sums, i0, j0, STATEMENT)                                          \
+    _Pragma("unroll") for (int u = 0; u < 4; u++) {                                               \
+        const int i = (i0) + 2 * ROW_FRAGMENTS * GROUP + 2 * (fragment) + u % 2;                  \
         const int o = column_of_vector(u, j0, is_wide(stage, j0));                                \
         const real sum = vector_of_sums(u, sums, is_wide(stage, j0));                             \
         STATEMENT;                                                                                \
     }
 
 /* The sum over the lanes of a warp whose numbers differ in one bit, which both of them get. */
-INLINED float4 sum_of_two(float4 x, int bit) {
-    return x + (float4)(exchanged(x.s0, bit), exchanged(x.s1, bit), exchanged(x.s2, bit), exchanged(x.s3, bit));
+INLINED float4 sum_of_both(float4 x, int bit) {
+    return x + (float4)(of_other_lane(x.s0, bit), of_other_lane(x.s1, bit), of_other_lane(x.s2, bit), of_other_lane(x.s3, bit));
 }
 /* Run STATEMENT for each vector `sum` of a tile's bias, at columns o .. : the first lanes of groups have them, of every
  * second one where a group has two columns. */
 #define FOR_WARP_BIAS(bias, j0, STATEMENT) {                                                      \
     const bool wide = is_wide(stage, j0);                                                         \
-    real sum = sum_of_two(sum_of_two(bias, 1), 2);                                                \
-    const float2 next = (float2)(exchanged(sum.s0, 4), exchanged(sum.s1, 4));                     \
+    real sum = sum_of_both(sum_of_both(bias, 1), 2);                                                \
+    const float2 next = (float2)(of_other_lane(sum.s0, 4), of_other_lane(sum.s1, 4));                     \
     sum = wide ? sum : (real)(sum.s0, sum.s1, next.s0, next.s1);                                  \
     const int o = column_of_group(j0, wide);                                                      \
     if (MEMBER == 0 && (wide || GROUP % 2 == 0)) STATEMENT;                                       \
@@ -138,10 +140,10 @@ INLINED void finish_fragment(STEP step, STAGE stage, int fragment, int i0, int j
     real gradients[UPDATED_AT_ONCE], w[UPDATED_AT_ONCE];
     int at[UPDATED_AT_ONCE];
     if (stage->parts) {
-        FOR_WARP_SUMS(UPDATED_AT_ONCE, fragment, sums, i0, j0, if (i < stage->inputs) store_gradient(step, stage, i, o, sum))
+        FOR_WARP_SUMS(fragment, sums, i0, j0, if (i < stage->inputs) store_gradient(step, stage, i, o, sum))
         return;
     }
-    FOR_WARP_SUMS(UPDATED_AT_ONCE, fragment, sums, i0, j0, {
+    FOR_WARP_SUMS(fragment, sums, i0, j0, {
         at[u] = i < stage->inputs && o < width ? i * width + o : -1;
         gradients[u] = sum;
         w[u] = stage->losses >= 0 ? load(weights + LARGER(at[u], 0)) : (real)0;
@@ -163,8 +165,8 @@ INLINED void finish_fragment(STEP step, STAGE stage, int fragment, int i0, int j
 
 /* The rows of the first of two warps that share a sum. */
 #define HALF_OF_ROWS(rows) (((rows) + 31) / 32 * 16)
-/* What the item of the neighbouring warp gives for x. */
-INLINED float4 exchange(float4 x, local scalar *scratch) {
+/* Give x to the same lane of the neighbouring warp; returns what that one gives. */
+INLINED float4 exchange_with_neighbour(float4 x, local scalar *scratch) {
     local float4 *places = (local float4 *)scratch;
     places[ITEM] = x;
     SYNC_LOCAL;
@@ -179,8 +181,9 @@ INLINED void exchange_sums(WeightSums *sums, local scalar *scratch) {
     const bool odd = ITEM / 32 % 2;
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        sums->of[i] = (odd ? sums->of[4 + i] : sums->of[i]) + exchange(odd ? sums->of[i] : sums->of[4 + i], scratch);
-    sums->bias += exchange(sums->bias, scratch);
+        sums->weights[i] = (odd ? sums->weights[4 + i] : sums->weights[i])
+                           + exchange_with_neighbour(odd ? sums->weights[i] : sums->weights[4 + i], scratch);
+    sums->bias += exchange_with_neighbour(sums->bias, scratch);
 }
 
 INLINED void warp_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
@@ -195,12 +198,11 @@ INLINED void warp_weights(STEP step, STAGE stage, int tile, local scalar *scratc
     Squares squares = {0, 0};
     add_tile_of_weights(step, stage, i0, j0, begin, j0 < padded(stage->outputs) ? end : 0, &sums);
     if (log_slices) exchange_sums(&sums, scratch);
-    const int first = log_slices ? warp % 2 : 0;
 #pragma unroll 1
-    for (int f = first; f < (log_slices ? first + 1 : ROW_FRAGMENTS); f++) {
-        finish_fragment(step, stage, f, i0, j0, sums.of, &squares);
+    for (int f = is_second; f < (is_first ? 1 : ROW_FRAGMENTS); f++) {
+        finish_fragment(step, stage, f, i0, j0, sums.weights, &squares);
 #pragma unroll
-        for (int i = 0; i < 4; i++) sums.of[i] = sums.of[4 + i];
+        for (int i = 0; i < SUMS - 4; i++) sums.weights[i] = sums.weights[4 + i];
     }
     if (has_bias_too(stage, i0) && !is_second)
         FOR_WARP_BIAS(sums.bias, j0, finish_weights(step, stage, stage->inputs, o, sum, &squares))
