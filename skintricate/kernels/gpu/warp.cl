@@ -10,7 +10,7 @@
  *
  * Where a group has a network for itself, a warp takes twice as many rows at once: less is split, and less is loaded, for
  * each product. A step of such a network meets most instructions once, and waits for them where the cache of instructions
- * does not hold them (docs/design.md). So whole and last steps share a loop, and fragments of rows are finished by one.
+ * does not hold them (docs/design.md). So whole and last steps share a loop there, and fragments are finished by one.
  */
 #ifdef WHOLE_NETWORK
 #define ROW_FRAGMENTS 2
@@ -85,20 +85,20 @@ typedef struct {
     float4 rows[2 * ROW_FRAGMENTS], weights[4];
 } RowSteps;
 
-/* The steps from k0 on, zeros past the last; `wide` says that there are more than 16 columns. All loads are asked for at
- * once: those of columns past the last, which nobody stores, read others. */
-INLINED RowSteps load_row_steps(const RowOperands *from, int k0, bool wide) {
+/* The steps from k0 on, zeros past the last. `whole` says that all of them are there, `wide` that there are more than 16
+ * columns. All loads are asked for at once: those of columns past the last, which nobody stores, read others. */
+INLINED RowSteps load_row_steps(const RowOperands *from, int k0, bool whole, bool wide) {
     const int k = k0 + 4 * MEMBER;
-    const bool inside = k < from->inputs;
+    const bool inside = whole || k < from->inputs;
     RowSteps steps;
 #pragma unroll
     for (int i = 0; i < 2 * ROW_FRAGMENTS; i++) steps.rows[i] = load(from->rows[i] + (inside ? k : 0));
 #pragma unroll
     for (int q = 0; q < 4; q++) {
-        const size_t row = (size_t)SMALLER(k + q, from->inputs - 1) * from->width;
+        const size_t row = (size_t)(whole ? k + q : SMALLER(k + q, from->inputs - 1)) * from->width;
         steps.weights[q] = load_columns(from->weights + row, wide);
     }
-    if (k0 + 16 <= from->inputs) return steps;
+    if (whole || k0 + 16 <= from->inputs) return steps;
 #pragma unroll
     for (int i = 0; i < 2 * ROW_FRAGMENTS; i++) steps.rows[i] = inside ? steps.rows[i] : (float4)0;
 #pragma unroll
@@ -120,24 +120,30 @@ INLINED void multiply_row_steps(const RowSteps *steps, bool wide, float4 *sums) 
  * next is on its way meanwhile; else other warps work. */
 INLINED void add_steps_of_rows(const RowOperands *from, int begin, int end, bool wide, float4 *sums) {
 #if ROW_FRAGMENTS == 1
-    RowSteps next = load_row_steps(from, begin, wide);
+    const int whole = begin + LARGER(SMALLER(end, from->inputs) - begin, 0) / 16 * 16;
+    if (begin < whole) {
+        RowSteps next = load_row_steps(from, begin, true, wide);
 #pragma unroll 1
-    for (int k = begin + 16; k < end; k += 16) {
-        const RowSteps now = next;
-        next = load_row_steps(from, k, wide);
-        multiply_row_steps(&now, wide, sums);
+        for (int k = begin + 16; k < whole; k += 16) {
+            const RowSteps now = next;
+            next = load_row_steps(from, k, true, wide);
+            multiply_row_steps(&now, wide, sums);
+        }
+        multiply_row_steps(&next, wide, sums);
     }
-    multiply_row_steps(&next, wide, sums);
+    if (whole < end) {
+        const RowSteps rest = load_row_steps(from, whole, false, wide);
+        multiply_row_steps(&rest, wide, sums);
+    }
 #else
 #pragma unroll 1
     for (int k = begin; k < end; k += 16) {
-        const RowSteps steps = load_row_steps(from, k, wide);
+        const RowSteps steps = load_row_steps(from, k, false, wide);
         multiply_row_steps(&steps, wide, sums);
     }
 #endif
 }
-/* The same of rows r0 .. of a stage's input and columns j0 .. of its result. Where a warp takes many rows at once, narrow tiles
- * have a loop of their own. */
+/* The same of rows r0 .. of a stage's input and columns j0 .. of its result. */
 INLINED void add_tile_of_rows(STEP step, STAGE stage, int r0, int j0, int begin, int end, float4 *sums) {
     const int inputs = stage->inputs, last = step->rows - 1, width = padded(stage->outputs);
     const bool wide = is_wide(stage, j0);
@@ -148,9 +154,12 @@ INLINED void add_tile_of_rows(STEP step, STAGE stage, int r0, int j0, int begin,
     from.weights = step->parameters + stage->weights + SMALLER(column_of_group(j0, wide), width - (wide ? 4 : 2));
     from.inputs = inputs;
     from.width = width;
-    if (ROW_FRAGMENTS == 1) add_steps_of_rows(&from, begin, end, wide, sums);
-    else if (wide) add_steps_of_rows(&from, begin, end, true, sums);
+#if ROW_FRAGMENTS == 1
+    add_steps_of_rows(&from, begin, end, wide, sums);
+#else
+    if (wide) add_steps_of_rows(&from, begin, end, true, sums);
     else add_steps_of_rows(&from, begin, end, false, sums);
+#endif
 }
 
 /* What a tile's sums begin with: the bias of its columns. */

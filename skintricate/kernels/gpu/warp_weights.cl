@@ -9,7 +9,6 @@ typedef struct {
     const global float *x, *dz;
     const global int *order;
     int stride, width, first, end;
-    bool ordered;
 } WeightOperands;
 typedef struct {
     float4 x[4], dz[4];
@@ -20,24 +19,25 @@ typedef struct {
     float4 weights[SUMS], bias;
 } WeightSums;
 
-/* Where the input's rows lie, for 16 of them from n0 on. */
-INLINED void look_up_rows(const WeightOperands *from, int n0, int *rows) {
+/* Where the input's rows lie, for 16 of them from n0 on: `ordered` says that they are looked up. */
+INLINED void look_up_rows(const WeightOperands *from, int n0, bool ordered, int *rows) {
 #pragma unroll
     for (int q = 0; q < 4; q++) {
         const int n = SMALLER(n0 + MEMBER + 4 * q, from->end - 1);
-        rows[q] = from->ordered ? from->order[n] : from->first + n;
+        rows[q] = ordered ? from->order[n] : from->first + n;
     }
 }
-/* The 16 rows from n0 on, zeros past the last; `wide` is as above. */
-INLINED WeightSteps load_weight_steps(const WeightOperands *from, int n0, const int *rows, bool wide) {
+/* The 16 rows from n0 on, zeros past the last; `whole`, `wide` and the loads are as above. */
+INLINED WeightSteps load_weight_steps(const WeightOperands *from, int n0, const int *rows, bool whole, bool wide) {
     WeightSteps steps;
 #pragma unroll
     for (int q = 0; q < 4; q++) {
-        const int n = SMALLER(n0 + MEMBER + 4 * q, from->end - 1);
+        const int n = n0 + MEMBER + 4 * q;
+        const size_t row = (size_t)(whole ? n : SMALLER(n, from->end - 1)) * from->width;
         steps.x[q] = load_columns(from->x + (size_t)rows[q] * from->stride, ROW_FRAGMENTS == 2);
-        steps.dz[q] = load_columns(from->dz + (size_t)n * from->width, wide);
+        steps.dz[q] = load_columns(from->dz + row, wide);
     }
-    if (n0 + 16 <= from->end) return steps;
+    if (whole || n0 + 16 <= from->end) return steps;
 #pragma unroll
     for (int q = 0; q < 4; q++) {
         const bool inside = n0 + MEMBER + 4 * q < from->end;
@@ -65,25 +65,33 @@ INLINED void multiply_weight_steps(const WeightSteps *steps, bool wide, bool has
 static inline bool has_bias_too(STAGE stage, int i0) { return stage->bias && i0 == 0; }
 
 /* Add to a tile's sums over the rows from `begin` on. */
-INLINED void add_rows_of_weights(const WeightOperands *from, int begin, bool wide, bool has_bias, WeightSums *sums) {
+INLINED void add_rows_of_weights(const WeightOperands *from, int begin, bool ordered, bool wide, bool has_bias,
+                                 WeightSums *sums) {
     int rows[4];
-    look_up_rows(from, begin, rows);
+    look_up_rows(from, begin, ordered, rows);
 #if ROW_FRAGMENTS == 1
-    WeightSteps next = load_weight_steps(from, begin, rows, wide);
-    look_up_rows(from, begin + 16, rows);
+    const int whole = begin + (from->end - begin) / 16 * 16;
+    if (begin < whole) {
+        WeightSteps next = load_weight_steps(from, begin, rows, true, wide);
+        look_up_rows(from, begin + 16, ordered, rows);
 #pragma unroll 1
-    for (int n = begin + 16; n < from->end; n += 16) {
-        const WeightSteps now = next;
-        next = load_weight_steps(from, n, rows, wide);
-        look_up_rows(from, n + 16, rows);
-        multiply_weight_steps(&now, wide, has_bias, sums);
+        for (int n = begin + 16; n < whole; n += 16) {
+            const WeightSteps now = next;
+            next = load_weight_steps(from, n, rows, true, wide);
+            look_up_rows(from, n + 16, ordered, rows);
+            multiply_weight_steps(&now, wide, has_bias, sums);
+        }
+        multiply_weight_steps(&next, wide, has_bias, sums);
     }
-    multiply_weight_steps(&next, wide, has_bias, sums);
+    if (whole < from->end) {
+        const WeightSteps rest = load_weight_steps(from, whole, rows, false, wide);
+        multiply_weight_steps(&rest, wide, has_bias, sums);
+    }
 #else
 #pragma unroll 1
     for (int n = begin; n < from->end; n += 16) {
-        const WeightSteps steps = load_weight_steps(from, n, rows, wide);
-        look_up_rows(from, n + 16, rows);
+        const WeightSteps steps = load_weight_steps(from, n, rows, false, wide);
+        look_up_rows(from, n + 16, ordered, rows);
         multiply_weight_steps(&steps, wide, has_bias, sums);
     }
 #endif
@@ -91,20 +99,24 @@ INLINED void add_rows_of_weights(const WeightOperands *from, int begin, bool wid
 /* The same over rows [begin, end) of the batch, of rows i0 .. and columns j0 .. of the weights. */
 INLINED void add_tile_of_weights(STEP step, STAGE stage, int i0, int j0, int begin, int end, WeightSums *sums) {
     const int inputs = stage->inputs, width = padded(stage->outputs), i = i0 + 2 * ROW_FRAGMENTS * GROUP;
-    const bool is_x = stage->source < 0, has_bias = has_bias_too(stage, i0), wide = is_wide(stage, j0);
+    const bool is_x = stage->source < 0, ordered = is_x && step->run->ordered;
+    const bool has_bias = has_bias_too(stage, i0), wide = is_wide(stage, j0);
     if (begin >= end) return;
     WeightOperands from;
     from.x = (is_x ? step->X : step->workspace + stage->source) + SMALLER(i, padded(inputs) - 2 * ROW_FRAGMENTS);
     from.dz = step->workspace + stage->gradient + SMALLER(column_of_group(j0, wide), width - (wide ? 4 : 2));
     from.order = step->x_order + step->first;
-    from.ordered = is_x && step->run->ordered;
     from.stride = padded(inputs);
     from.width = width;
-    from.first = is_x && !from.ordered ? step->first : 0;
+    from.first = is_x && !ordered ? step->first : 0;
     from.end = end;
-    if (ROW_FRAGMENTS == 1) add_rows_of_weights(&from, begin, wide, has_bias, sums);
-    else if (wide) add_rows_of_weights(&from, begin, true, has_bias, sums);
-    else add_rows_of_weights(&from, begin, false, has_bias, sums);
+#if ROW_FRAGMENTS == 1
+    if (ordered) add_rows_of_weights(&from, begin, true, wide, has_bias, sums);
+    else add_rows_of_weights(&from, begin, false, wide, has_bias, sums);
+#else
+    if (wide) add_rows_of_weights(&from, begin, ordered, true, has_bias, sums);
+    else add_rows_of_weights(&from, begin, ordered, false, has_bias, sums);
+#endif
 }
 
 /* Run STATEMENT for each vector `sum` that a lane has of a fragment of a tile of weights, at row i and column o. */
