@@ -164,10 +164,10 @@ def snapshot(value):
     NotPlain
         For those.
     """
-    if isinstance(value, Configurable) and _is_ours(value):
-        return type(value), tuple(map(snapshot, value.get_params(deep=False).values()))
-    if isinstance(value, list | tuple):
-        return tuple(map(snapshot, value))
     if isinstance(value, PLAIN):
         return type(value), value
+    if isinstance(value, list | tuple):
+        return tuple(map(snapshot, value))
+    if isinstance(value, Configurable) and _is_ours(value):
+        return type(value), tuple([snapshot(getattr(value, name)) for name in value.parameter_names()])
     raise NotPlain

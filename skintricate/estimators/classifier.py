@@ -297,8 +297,9 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     def _check_target(self, y, goes_on, announced=None):
         """Return the ``Classes`` of a target."""
         self._check_class_weight()
+        found = _classes_of_integers(y)
         try:
-            kind = _kind_of_target(y)
+            kind = _kind_of_target(y, found)
             if kind not in ("binary", "multiclass", "multilabel-indicator"):
                 check_classification_targets(y)  # scikit-learn's words for what it refuses
         except TypeError as error:
@@ -316,7 +317,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         elif goes_on or announced is not None:
             classes = self.classes_ if goes_on else announced
         else:
-            classes = np.unique(_flat(y, warn=True))
+            classes = np.unique(_flat(y, warn=True)) if found is None else found
         if goes_on and (multilabel != self._target.multilabel or not np.array_equal(classes, self.classes_)):
             raise ValueError(f"y has other classes than the fitted model, which knows {self.classes_!r}.")
         if not multilabel and len(classes) < 2:
@@ -460,12 +461,21 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
         return target.classes[outputs.argmax(axis=1)]
 
 
-def _kind_of_target(y):
-    """Return scikit-learn's word for the kind of a target; integers, the usual case, skip most of its checks."""
-    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu":
-        n_classes = len(np.unique(y))
-        if 2 * n_classes <= len(y):  # else it may warn
-            return "binary" if n_classes <= 2 else "multiclass"
+def _classes_of_integers(y):
+    """Return the classes of a target of integers, sorted, and None of any other."""
+    if type(y) is not np.ndarray or y.ndim != 1 or len(y) == 0 or y.dtype.kind not in "biu":
+        return None
+    low, high = int(y.min()), int(y.max())
+    if high - low > len(y) or high > np.iinfo(np.intp).max:
+        return np.unique(y)
+    # Counting takes a third of the time.
+    return (np.flatnonzero(np.bincount(y.astype(np.intp) - low)) + low).astype(y.dtype)
+
+
+def _kind_of_target(y, classes):
+    """Return scikit-learn's word for the kind of a target; with classes of integers it skips most of its checks."""
+    if classes is not None and 2 * len(classes) <= len(y):  # else it may warn
+        return "binary" if len(classes) <= 2 else "multiclass"
     return type_of_target(y, input_name="y")
 
 

@@ -20,6 +20,7 @@ LABELS = {
     "small integers": (Y.astype(np.int8), [0, 1, 2]),
     "negative integers": (Y * 5 - 7, [-7, -2, 3]),
     "huge integers": (Y + 2**62, [2**62, 2**62 + 1, 2**62 + 2]),
+    "integers far apart": (np.array([-(2**63), 0, 2**63 - 1])[Y], [-(2**63), 0, 2**63 - 1]),
     "unsigned integers": (Y.astype(np.uint64) + 2**63, [2**63, 2**63 + 1, 2**63 + 2]),
     "whole floats": (Y.astype(np.float32), [0, 1, 2]),
     "strings": (NAMES[Y], NAMES),
@@ -38,6 +39,8 @@ LABELS = {
 def test_labels(y, expected):
     estimator = classifier().fit(X, y)
     assert list(estimator.classes_) == list(expected)
+    if isinstance(y, np.ndarray):
+        assert estimator.classes_.dtype == y.dtype
     assert_same_model(estimator, classifier().fit(X, Y))
     predicted = estimator.predict(X)
     assert predicted.shape == (len(X),)
