@@ -1,4 +1,8 @@
-"""Products by warps, on a CPU: sub-groups of Intel's runtime stand for warps, and take the tensor cores' place."""
+"""Forward products and gradients of weights by warps, on a CPU.
+
+Sub-groups of Intel's runtime stand for warps, and their shuffles for the tensor cores. Nothing but the result is
+written, whatever lies behind the batch. On a GPU, test_whole_networks.py and test_large_products.py compare whole fits.
+"""
 
 import numpy as np
 import pytest
@@ -56,17 +60,18 @@ BUFFERS = (
     *("parameters", "workspace", "X", "Y", "sample_weight", "order", "scalars", "constants", "losses", "history"),
     "control",
 )
-BATCH, BLOCK_ROWS, RATE = 173, 64, 0.5
-LARGE = GroupTile(1, has_tensor_cores=True)
-WHOLE = LARGE.for_many(2)
+# Rows behind others of X, so many that warps which share them take several steps each; and what an update scales by.
+BATCH, FIRST_ROW, RATE = 300, 7, 0.5
+WHOLE = GroupTile(1, has_tensor_cores=True).for_many(2)
+LARGE = GroupTile(1, has_tensor_cores=True, has_wgmma=True, is_large_batch=True, most_block_rows=64)
 
 
 @pytest.fixture
 def warps(device):
     """Return a device whose sub-groups are warps."""
     device = open_device(device)
-    if "cl_intel_required_subgroup_size" not in device.handle.extensions:
-        pytest.skip("This runtime has no sub-groups of 32 items.")
+    if device.info.runtime != "intel" or "cl_intel_required_subgroup_size" not in device.handle.extensions:
+        pytest.skip("This is no runtime with sub-groups of 32 items.")
     return device
 
 
@@ -96,15 +101,9 @@ def make_stage(warps, monkeypatch):
         cl = warps.cl
         kernel = cl.Kernel(build_program(warps, source, options), "stage_of_warps")
         run, stage = np.zeros(1, RUN), np.zeros(1, STAGE)
-        ordered = "order" in arrays
-        numbers = {
-            "batch_size": BATCH,
-            "step_rows": BATCH,
-            "samples": BATCH,
-            "block_rows": BLOCK_ROWS,
-            "ordered": ordered,
-        }
-        numbers |= {"parameter_count": arrays["parameters"].size}
+        numbers = {"batch_size": BATCH, "step_rows": BATCH, "samples": BATCH, "first_row": FIRST_ROW}
+        numbers |= {"ordered": "order" in arrays, "parameter_count": arrays["parameters"].size}
+        numbers |= {"block_rows": tile.block_rows(BATCH)}
         for structure, values in ((run, numbers), (stage, dict.fromkeys(ABSENT, -1) | fields)):
             for name, value in values.items():
                 structure[name] = value
@@ -139,80 +138,83 @@ def layer(request):
     return [generator.normal(size=shape).astype(np.float32).astype(float) for shape in shapes]
 
 
-@pytest.mark.parametrize("tile", [LARGE, WHOLE], ids=["large batch", "whole network"])
-@pytest.mark.parametrize("place", ["workspace", "X in another order"])
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-class TestProducts:
-    """Each is compared with NumPy's, and nothing else is written, whatever lies behind the batch."""
-
-    @pytest.fixture
-    def run(self, tile, place, bias, layer, make_stage):
-        """Return a function that makes a stage from the layer: the tiles, its fields, and the rows of the target."""
-        x, dz, weights = layer
-        X, Z, W = padded(x, 200), padded(dz, 200), padded(weights)
-        order = {} if place != "X in another order" else {"order": _order()}
-        common = {"inputs": x.shape[1], "outputs": dz.shape[1], "bias": bias, "weights": 0, "pixels": 1, "size": 1}
-        common |= {"gradient": X.size, "source": 0 if place == "workspace" else -1}
-
-        def run(kind, n_tiles, rows, **fields):
-            target = X.size + Z.size
-            size = rows * W.shape[1]
-            workspace = np.concatenate([X.ravel(), Z.ravel(), np.full(size + 1000, np.nan, np.float32)])
-            fields = common | {"kind": STAGE_KINDS.index(kind), "target": target} | fields
-            arrays = {"workspace": workspace, "parameters": W, "X": X, "scalars": np.full(8, RATE, np.float32)}
-            parameters, workspace = make_stage(tile, n_tiles, fields, **arrays, **order)
-            assert np.isnan(workspace[target + size :]).all()
-            result = workspace[target : target + size].reshape(rows, W.shape[1])
-            return parameters[:, : dz.shape[1]], result[:, : dz.shape[1]]
-
-        return run
-
-    @pytest.fixture
-    def rows(self, layer, place):
-        """Return the rows of the input in the batch's order."""
-        return layer[0][_order()] if place == "X in another order" else layer[0]
-
-    def test_rows(self, tile, layer, bias, rows, run):
-        weights = layer[2]
-        cut = tile.cut("dense_forward", BATCH, 0, weights.shape[1], rows.shape[1]) if tile is WHOLE else {}
-        _, found = run("dense_forward", cut.get("tiles", -(-BATCH // BLOCK_ROWS)), BATCH)
-        _assert_close(found, rows @ weights[:-1] + (weights[-1] if bias else 0))
-
-    @pytest.mark.parametrize(("begin", "end"), [(0, BATCH), (48, 112), (112, 200)])
-    def test_parts_of_gradients(self, tile, layer, bias, rows, run, begin, end):
-        n_tiles, cut = _tiles_of_weights(tile, rows, layer[1])
-        wanted = _gradient(rows, layer[1], bias, begin, end)
-        _, found = run("dense_backward_weights", n_tiles, len(wanted), rows_begin=begin, rows_end=end, parts=1, **cut)
-        _assert_close(found, wanted)
-
-    def test_updates(self, tile, layer, bias, rows, run):
-        """A gradient that is divided by the number of rows."""
-        if tile is LARGE:
-            pytest.skip("Theirs are stages of their own.")
-        n_tiles, cut = _tiles_of_weights(tile, rows, layer[1])
-        weights, gradient = layer[2], _gradient(rows, layer[1], bias, 0, BATCH)
-        found, _ = run("dense_backward_weights", n_tiles, 0, rows_begin=0, rows_end=BATCH, **cut | {"target": -1})
-        wanted = weights.copy()
-        wanted[: len(gradient)] -= RATE * gradient / BATCH
-        _assert_close(found, wanted)
+@pytest.fixture(params=["workspace", "X", "X in another order"])
+def place(request):
+    """Return where the layer's inputs lie."""
+    return request.param
 
 
-def _order():
-    return np.random.default_rng(1).permutation(BATCH).astype(np.int32)
+@pytest.fixture
+def order(place):
+    """Return the rows of X that follow each other in the batch."""
+    in_order = np.arange(FIRST_ROW, FIRST_ROW + BATCH)
+    return np.random.default_rng(1).permutation(in_order) if place == "X in another order" else in_order
 
 
-def _tiles_of_weights(tile, x, dz):
-    """Return how many tiles a gradient has, and the fields that say how they are cut."""
-    inputs, outputs = x.shape[1], dz.shape[1]
-    if tile is LARGE:
-        return -(-inputs // 16) * -(-padded(dz).shape[1] // 32), {}
-    cut = tile.cut("dense_backward_weights", BATCH, 0, outputs, inputs)
-    return cut["tiles"], {"log_slices": cut["log_slices"]}
+@pytest.fixture
+def run(place, order, layer, make_stage):
+    """Return a function that makes a stage of the layer, with these fields, and returns weights and target."""
+    x, dz, weights = layer
+    X, Z, W = np.full((400, padded(x).shape[1]), np.nan, np.float32), padded(dz, 400), padded(weights)
+    X[order if place != "workspace" else np.arange(BATCH)] = padded(x)
+    places = {"source": 0 if place == "workspace" else -1, "gradient": X.size, "weights": 0}
+    common = places | {"inputs": x.shape[1], "outputs": dz.shape[1], "pixels": 1}
+    arrays = {"parameters": W, "X": X, "scalars": np.full(8, RATE, np.float32)}
+    if place == "X in another order":
+        arrays["order"] = np.concatenate([np.zeros(FIRST_ROW), order]).astype(np.int32)
+
+    def run(tile, kind, rows, **fields):
+        target, size = X.size + Z.size, rows * W.shape[1]
+        before = np.concatenate([X.ravel(), Z.ravel(), np.full(size + 1000, np.nan, np.float32)])
+        cut = tile.cut(kind, BATCH, 0, dz.shape[1], x.shape[1], fields["bias"])
+        fields = common | cut | {"kind": STAGE_KINDS.index(kind), "target": target} | fields
+        found, workspace = make_stage(tile, cut["tiles"], fields, workspace=before, **arrays)
+        result = workspace[target : target + size].copy()
+        workspace[target : target + size] = np.nan
+        np.testing.assert_array_equal(workspace, before)
+        if target == fields["target"]:
+            np.testing.assert_array_equal(found, W)
+        return found[:, : dz.shape[1]], result.reshape(rows, W.shape[1])[:, : dz.shape[1]]
+
+    return run
 
 
-def _gradient(x, dz, bias, begin, end):
-    return np.hstack([x, np.ones((BATCH, int(bias)))])[begin:end].T @ dz[begin:end]
+def gradient(layer, bias, begin, end):
+    """Return that of the weights over so many rows, and of the bias where there is one."""
+    x, dz, _ = layer
+    return np.hstack([x, np.ones((BATCH, bias))])[begin:end].T @ dz[begin:end]
 
 
-def _assert_close(found, wanted):
+def assert_close(found, wanted):
+    """Compare with float32's accuracy."""
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-6 * np.abs(wanted).max())
+
+
+of_both = pytest.mark.parametrize("tile", [LARGE, WHOLE], ids=["large batch", "whole network"])
+with_and_without = pytest.mark.parametrize("bias", [1, 0], ids=["bias", "no bias"])
+
+
+@of_both
+@with_and_without
+def test_rows(tile, bias, layer, run):
+    x, _, weights = layer
+    _, found = run(tile, "dense_forward", BATCH, bias=bias)
+    assert_close(found, x @ weights[:-1] + bias * weights[-1])
+
+
+@of_both
+@with_and_without
+@pytest.mark.parametrize(("begin", "end"), [(0, BATCH), (48, 112), (192, 400)])
+def test_parts_of_gradients(tile, bias, begin, end, layer, run):
+    wanted = gradient(layer, bias, begin, end)
+    _, found = run(tile, "dense_backward_weights", len(wanted), bias=bias, rows_begin=begin, rows_end=end, parts=1)
+    assert_close(found, wanted)
+
+
+@with_and_without
+def test_updates(bias, layer, run):
+    """By a gradient that is divided by the number of rows."""
+    wanted = layer[2].copy()
+    wanted[: len(wanted) - 1 + bias] -= RATE * gradient(layer, bias, 0, BATCH) / BATCH
+    found, _ = run(WHOLE, "dense_backward_weights", 0, bias=bias, rows_begin=0, rows_end=BATCH, target=-1)
+    assert_close(found, wanted)

@@ -12,8 +12,8 @@
  * and row, and the ring of a wide product, which is a vector a work-item more. */
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
-/* Where products are warps', only sums and what warps exchange need it, and blocks have more rows: a vector for each item,
- * since what groups leave is cache, or four. */
+/* Where products are warps', only sums and what warps exchange need it, and blocks have more rows. A whole network takes a
+ * vector for each item, since what groups leave is cache. */
 #if defined(WHOLE_NETWORK)
 #define MOST_LOSS_ROWS ITEMS
 #define SCRATCH (WIDTH * ITEMS)

@@ -1,6 +1,6 @@
 /* Gradients of weights by warps; see warp.cl. Where a group has fewer tiles than would keep its warps busy, two neighbours
- * share the rows of each, and exchange what they have summed. The bias is no row of the product, which would be a row of
- * tiles where the inputs fill theirs: lanes add up what they load of dz, in the first row of tiles.
+ * share the rows of each, and exchange what they have summed. The bias has no row in the tiles: 64 inputs would then need
+ * three rows of them instead of two. Its gradient is the sum of what the lanes of the first tiles load of dz.
  */
 
 /* Where a lane finds the operands of a gradient of weights: columns i .. of the input's rows, two for each fragment, and
@@ -136,8 +136,8 @@ INLINED float4 sum_of_both(float4 x, int bit) {
  * second one where a group has two columns. */
 #define FOR_WARP_BIAS(bias, j0, STATEMENT) {                                                      \
     const bool wide = is_wide(stage, j0);                                                         \
-    real sum = sum_of_both(sum_of_both(bias, 1), 2);                                                \
-    const float2 next = (float2)(of_other_lane(sum.s0, 4), of_other_lane(sum.s1, 4));                     \
+    real sum = sum_of_both(sum_of_both(bias, 1), 2);                                              \
+    const float2 next = (float2)(of_other_lane(sum.s0, 4), of_other_lane(sum.s1, 4));             \
     sum = wide ? sum : (real)(sum.s0, sum.s1, next.s0, next.s1);                                  \
     const int o = column_of_group(j0, wide);                                                      \
     if (MEMBER == 0 && (wide || GROUP % 2 == 0)) STATEMENT;                                       \
