@@ -10,7 +10,7 @@ import pytest
 from skintricate.backend import open_device
 from skintricate.backend.programs import build_program
 from skintricate.kernels import GroupTile, Program, Vocabulary, program
-from skintricate.kernels.stage import ABSENT, RUN, STAGE, STAGE_KINDS
+from skintricate.kernels.stage import ABSENT, PLACES, RUN, STAGE, STAGE_KINDS
 from skintricate.layers import Identity
 from skintricate.optimizers import Basic
 
@@ -56,10 +56,6 @@ kernel void stage_of_warps(BUFFER_ARGUMENTS, const global Run *run, const global
 }
 """
 SOURCES = ("gpu/group", "gpu/dense", "gpu/mma", "gpu/warp", "gpu/warp_weights")
-BUFFERS = (
-    *("parameters", "workspace", "X", "Y", "sample_weight", "order", "scalars", "constants", "losses", "history"),
-    "control",
-)
 # Rows behind others of X, so many that warps which share them take several steps each; and what an update scales by.
 BATCH, FIRST_ROW, RATE = 300, 7, 0.5
 WHOLE = GroupTile(1, has_tensor_cores=True).for_many(2)
@@ -108,7 +104,8 @@ def make_stage(warps, monkeypatch):
             for name, value in values.items():
                 structure[name] = value
         nothing = np.zeros(BATCH, np.float32)
-        arrays = [np.array(arrays.get(name, nothing)) for name in BUFFERS] + [run, stage]
+        arrays |= {"run": run, "stages": stage}
+        arrays = [np.array(arrays.get(name, nothing)) for name in PLACES if name != "phases"]
         flags = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR
         buffers = [cl.Buffer(warps.context, flags, hostbuf=array) for array in arrays]
         kernel.set_args(*buffers)
