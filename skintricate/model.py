@@ -40,7 +40,7 @@ from skintricate.training import (
 from skintricate.training.data import Data
 from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
 from skintricate.training.network import matrices, walk
-from skintricate.training.rendezvous import current, kept
+from skintricate.training.rendezvous import current, kept, of_array
 from skintricate.training.requests import PredictRequest, ask
 
 _lock = threading.Lock()
@@ -421,10 +421,10 @@ class Model:
         if not any(p.is_trained for node in nodes for p in node.layer.parameters(node.input_shape)):
             raise ShapeError(f"layers={self.layers!r} have no parameters to train; add a Dense layer.")
         if data.class_codes:
-            n_classes = int(data.Y.max()) + 1 if len(data.Y) else 0
-            if n_classes > outputs or data.Y.min() < 0:
+            low, high = of_array(data.Y, "range", lambda: (int(data.Y.min()), int(data.Y.max())))
+            if high >= outputs or low < 0:
                 raise ShapeError(
-                    f"y has classes {int(data.Y.min())} to {n_classes - 1}, but the last layer "
+                    f"y has classes {low} to {high}, but the last layer "
                     f"({self.layers[-1]!r}) has {outputs} outputs; give it one output a class."
                 )
         elif data.Y.shape[1] != outputs:

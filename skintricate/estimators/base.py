@@ -22,7 +22,7 @@ from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
 from skintricate.training.data import Data
 from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
-from skintricate.training.rendezvous import shared
+from skintricate.training.rendezvous import of_array, shared
 from skintricate.training.validation import Validation
 
 LARGEST_SEED = 2**31 - 1
@@ -472,7 +472,14 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
     def _encoded(self, y, target):
         """Return targets as the engine takes them."""
-        return self._cast(self._encode(y, target), "y", "Scale y, for example with TransformedTargetRegressor.")
+
+        def encoded():
+            Y = self._cast(self._encode(y, target), "y", "Scale y, for example with TransformedTargetRegressor.")
+            if Y is not y:
+                Y.flags.writeable = False  # all tasks share it
+            return Y
+
+        return of_array(y, (type(self), self.dtype, target), encoded)
 
     def _model_to_train(self, network, seed, goes_on):
         """Return a new model, or a copy of the fitted one with its weights and optimizer state."""
@@ -560,7 +567,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             and X.ndim == 2
             and X.size > 0
             and not hasattr(self, "feature_names_in_")
-            and bool(np.isfinite(X).all())
+            and of_array(X, "is finite", lambda: bool(np.isfinite(X).all()))
         )
 
     def _set_layer(self, key, value):

@@ -15,9 +15,10 @@ from skintricate.estimators.base import BaseIntricate
 from skintricate.layers import Sigmoid, SoftMax
 from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from skintricate.names import make_loss
+from skintricate.training.rendezvous import of_array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classes:
     """What a classification target is."""
 
@@ -297,6 +298,9 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     def _check_target(self, y, goes_on, announced=None):
         """Return the ``Classes`` of a target."""
         self._check_class_weight()
+        plain = None if goes_on or announced is not None else of_array(y, Classes, lambda: _plain_classes(y))
+        if plain is not None:
+            return plain
         found = _classes_of_integers(y)
         try:
             kind = _kind_of_target(y, found)
@@ -429,7 +433,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
 
     def _target_attributes(self, target):
         """Return the fitted attributes that describe the target."""
-        return {"classes_": target.classes, "n_outputs_": self._n_outputs(target), "_target": target}
+        return {"classes_": target.classes.copy(), "n_outputs_": self._n_outputs(target), "_target": target}
 
     def _n_outputs(self, target):
         """Return the number of the network's outputs."""
@@ -472,9 +476,20 @@ def _classes_of_integers(y):
     return (np.flatnonzero(np.bincount(y.astype(np.intp) - low)) + low).astype(y.dtype)
 
 
+def _plain_classes(y):
+    """Return the ``Classes`` of a target of integers that scikit-learn takes without a word; None of any other."""
+    classes = _classes_of_integers(y)
+    return Classes(classes, False) if _are_plain(classes, y) and len(classes) > 1 else None
+
+
+def _are_plain(classes, y):
+    """Say whether classes are integers that occur twice on average: else scikit-learn may warn."""
+    return classes is not None and 2 * len(classes) <= len(y)
+
+
 def _kind_of_target(y, classes):
     """Return scikit-learn's word for the kind of a target; with classes of integers it skips most of its checks."""
-    if classes is not None and 2 * len(classes) <= len(y):  # else it may warn
+    if _are_plain(classes, y):
         return "binary" if len(classes) <= 2 else "multiclass"
     return type_of_target(y, input_name="y")
 

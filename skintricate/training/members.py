@@ -11,8 +11,8 @@ from skintricate.training.planning import lower_training
 from skintricate.training.plans import lower
 from skintricate.training.trainer import capacity_of
 
-# Integers of a network's `control`; see epoch.cl.
-CONTROL = 4
+# Integers of a network's `control`, and rows of its `run`; see epoch.cl.
+CONTROL, RUNS = 4, 2
 # Rows with which a network predicts at once, at most.
 LARGEST_BATCH = 4096
 
@@ -49,12 +49,12 @@ class Member:
         """Return the place and an array for what ``took`` wants of the workspace after each launch, or None."""
         return None
 
-    def _place(self, pool, runs, parameters):
-        """Let the pool hold what every member has."""
+    def _place(self, pool, parameters, runs=None):
+        """Let the pool hold what every member has; those in training bring their runs as they begin them."""
         self._places["parameters"] = pool.add("parameters", self.plan.parameter_size, parameters)
         self._places["workspace"] = pool.add("workspace", self.plan.workspace_size)
         self._places["control"] = pool.add("control", CONTROL)
-        self._places["run"] = pool.add("run", len(runs), runs)
+        self._places["run"] = pool.add("run", RUNS, runs)
         self._places["stages"] = pool.add_equal("stages", self.plan.stages)
         self._places["phases"] = pool.add_equal("phases", self._phases.table)
         self.turn = self._phases.turn(self._places, self._capacity)
@@ -133,11 +133,7 @@ class TrainedMember(Member):
         self._places["constants"] = pool.add_equal("constants", contents.constants())
         self._places["losses"] = pool.add("losses", sizes["losses"])
         self._places["history"] = pool.add("history", sizes["history"], contents.history_head())
-        self._place(pool, self._runs(), contents.parameters())
-
-    def _runs(self):
-        """Return what stays the same during a run of epochs."""
-        return self.contents.runs(len(self._data), self._steps, True, decides=True, shared_rows=True)
+        self._place(pool, contents.parameters())
 
     @property
     def goes_on(self):
@@ -150,7 +146,8 @@ class TrainedMember(Member):
         self.taken, self.epoch = 0, self._state.epoch
         self.steps_left = epochs * self._steps
         scalars = self.contents.scalars(self.steps_left, self.epoch, self._steps)
-        return (self._places["scalars"], scalars), (self._places["run"], self._runs())
+        runs = self.contents.runs(len(self._data), self._steps, True, decides=True, shared_rows=True)
+        return (self._places["scalars"], scalars), (self._places["run"], runs)
 
     def took(self, steps, control):
         """Take note of steps taken; they are over where the device has stopped."""
@@ -225,7 +222,7 @@ class PredictingMember(Member):
         self._places["order"] = pool.add_equal("order", rows.places(self._X))
         self._places["constants"] = pool.add_equal("constants", self.plan.constants_with((), self.dtype))
         runs = prediction_runs(self.plan, len(self._X), ordered=True)
-        self._place(pool, runs, self._state.pack(self.plan, self._layout, 0, self.dtype))
+        self._place(pool, self._state.pack(self.plan, self._layout, 0, self.dtype), runs)
 
     def part_to_read(self):
         """Return the place and an array for the outputs of a batch of rows."""

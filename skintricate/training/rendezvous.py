@@ -1,9 +1,11 @@
 """Tasks that meet: what several of them ask for is done at once.
 
 Each task has a thread, and one runs at a time: until it asks for something, or ends. When all of them have, what they
-asked for is served together, and they go on in their order. So a task is like a coroutine, but may be any code.
+asked for is served together, and they go on in their order. So a task is like a coroutine, but may be any code. One
+that asks lets the next go on by itself: waking in between who serves them takes longer than what many of them do.
 """
 
+import collections
 import contextlib
 import contextvars
 import itertools
@@ -43,6 +45,15 @@ def shared(array):
     return array if rendezvous is None else rendezvous.arrays.shared(array)
 
 
+def of_array(array, key, make):
+    """Return what ``make()`` finds out about an array; tasks do it once for one that nobody may write into."""
+    rendezvous = current()
+    is_fixed = type(array) is np.ndarray and not (array.flags.writeable or array.dtype.hasobject)
+    if rendezvous is None or not is_fixed or array.base is not None:
+        return make()
+    return rendezvous.arrays.value(array, key, make)
+
+
 def kept(key, make):
     """Return, in a task, what ``make()`` made for this key, here or in another task if it is one of the last."""
     values = current().kept
@@ -75,7 +86,9 @@ class Rendezvous:
         self.turns = itertools.count() if outer is None else outer.turns
         self.kept = {} if outer is None else outer.kept
         self._patience = PATIENCE
-        self._returned, self._lock, self._has_ended = queue.SimpleQueue(), threading.Lock(), False
+        # Tasks that are to run, the one that does, and those that have reported; who runs them waits for the bell.
+        self._ready, self._running_now, self._back, self._bell = collections.deque(), None, [], queue.SimpleQueue()
+        self._lock, self._has_ended = threading.Lock(), False
         self._thread, self._cores, self._is_waiting = 0, None, False
 
     def run(self, functions):
@@ -100,70 +113,108 @@ class Rendezvous:
         return _here.task.ask(requests)
 
     def report(self, task):
-        """Let the rendezvous go on, since this task, in whose thread this is called, has asked or ended."""
+        """Take note, in its thread, that a task has asked or ended; the next one goes on from here."""
         with self._lock:
-            # Who does not wait for it, such as for one that comes too late, stays where it is.
-            if self._is_waiting:
+            self._back.append(task)
+            follower = None
+            if task is self._running_now:
+                follower = self._next() if task.error is None else None
+            # Who does not wait, or not for this one, stays where it is.
+            if follower is None and self._is_waiting:
                 bring_here(self._thread)
-        self._returned.put(task)
+        if follower is None:
+            self._bell.put(None)
+            return
+        try:
+            follower.go_on()
+        except BaseException as error:
+            follower.could_not_begin(error)
+            self.report(follower)
+
+    def _next(self):
+        """Return the next task of those that are ready, from now on the one that runs, or None."""
+        self._running_now = follower = self._ready.popleft() if self._ready else None
+        if follower is not None:
+            follower.is_waiting = False
+        return follower
 
     def _run(self, tasks):
         """Let tasks run and serve them until all have ended."""
-        ready, asking, running = list(tasks), [], set()
-        while ready or asking or running:
-            for task in ready:
-                task.go_on()
-                running.add(task)
-                self._wait(task, running, asking)
-            if running and not asking:
-                self._wait(None, running, asking)
-            ready = sorted(asking, key=tasks.index)
+        ready, asking, running = list(tasks), set(), set()
+        while ready or running:
+            running.update(ready)
+            self._run_in_turn(ready, running, asking)
+            while running and not asking:
+                self._wait(None)
+                self._take_back(running, asking)
+            ready = [task for task in tasks if task in asking]
             asking.clear()
-            if not ready:
-                continue
-            outcomes = self._serve([request for task in ready for request in task.requests])
+            outcomes = self._serve([request for task in ready for request in task.requests]) if ready else []
             for task in ready:
                 task.outcomes, outcomes = outcomes[: len(task.requests)], outcomes[len(task.requests) :]
 
-    def _wait(self, awaited, running, asking):
-        """Wait until this task, or any, asks or ends; no longer than it is busy where others have asked."""
+    def _run_in_turn(self, ready, running, asking):
+        """Let each task that is ready run until it asks or ends; no longer than it is busy where others have asked."""
+        self._ready.extend(ready)
+        self._let_next_run(None)
         while True:
+            task = self._running_now
+            self._take_back(running, asking)
+            if task is None:
+                return
             try:
-                task = self._next(self._patience if asking else None)
+                self._wait(self._patience)
             except queue.Empty:
-                if any(task.is_busy(self._patience) for task in running):
-                    continue
-                self._patience = min(self._patience, LATER_PATIENCE)
-                return
-            running.remove(task)
-            task.join()
-            if task.error is not None:
-                raise task.error
-            if not task.has_ended:
-                asking.append(task)
-            if task is awaited or awaited is None:
-                return
+                self._take_back(running, asking)
+                is_busy = any(each.is_busy(self._patience) for each in running)
+                if asking and not is_busy and self._let_next_run(task):
+                    self._patience = min(self._patience, LATER_PATIENCE)
 
-    def _next(self, seconds):
-        """Return the next task that reports, or raise ``queue.Empty`` after so many seconds."""
+    def _let_next_run(self, running_now):
+        """Let the next task that is ready, if any, run after this one has begun to; say whether it is still at it."""
+        with self._lock:
+            if self._running_now is not running_now:
+                return False
+            follower = self._next()
+        if follower is not None:
+            follower.go_on()
+        return True
+
+    def _wait(self, seconds):
+        """Wait until a task reports that none follows, or raise ``queue.Empty`` after so many seconds."""
         try:
             self._is_waiting = True
-            return self._returned.get(timeout=seconds)
+            self._bell.get(timeout=seconds)
         finally:
             with self._lock:
                 self._is_waiting = False
             release(self._cores)
 
+    def _take_back(self, running, asking):
+        """Move the tasks that have reported from those that run to those that ask; raise the error of one."""
+        with self._lock:
+            back, self._back = self._back, []
+        for task in back:
+            running.remove(task)
+            task.join()
+            if not task.has_ended:
+                asking.add(task)
+        for task in back:
+            if task.error is not None:
+                raise task.error
+
     def _end(self, tasks):
         """Raise inside all tasks that have asked, one after the other, until they have ended."""
         with self._lock:
-            self._has_ended = True
+            self._has_ended, self._running_now = True, None
+            self._ready.clear()
         for task in tasks:
             while task.is_waiting:
-                task.outcomes = _Ended()
+                task.outcomes, task.is_waiting = _Ended(), False
                 task.go_on()
-                while self._returned.get() is not task:
-                    pass  # one that was waited for too long, and has ended
+                while task not in self._back:
+                    self._bell.get()
+                self._back.remove(task)
                 task.join()
 
 
@@ -177,7 +228,8 @@ class _Task:
     def __init__(self, rendezvous, function):
         self._rendezvous, self._function = rendezvous, function
         self._context = contextvars.copy_context()
-        self._told = threading.Semaphore(0)
+        self._told = threading.Lock()
+        self._told.acquire()
         self._warnings, self._thread = _warnings_state(), None
         self.result = self.error = self.requests = self.outcomes = None
         self.has_ended = self.is_waiting = False
@@ -185,7 +237,6 @@ class _Task:
 
     def go_on(self):
         """Let it run; it reports to the rendezvous when it asks or ends."""
-        self.is_waiting = False
         if self._thread is None:
             self._thread = threading.Thread(target=self._context.run, args=(self._run,), daemon=True)
             bring_here()  # which the new thread inherits
@@ -204,9 +255,13 @@ class _Task:
         before, self._worked = self._worked, worked
         return worked - before > seconds / 100
 
+    def could_not_begin(self, error):
+        """Take note that there is no thread for it."""
+        self.error, self.has_ended, self._thread = error, True, None
+
     def join(self):
         """Wait for the end of the thread of a task that has ended."""
-        if self.has_ended:
+        if self.has_ended and self._thread is not None:
             self._thread.join()
 
     def ask(self, requests):
@@ -243,13 +298,15 @@ class _Task:
 
 
 class EqualArrays:
-    """Arrays that are alive; of equal ones the first."""
+    """Arrays that are alive, of equal ones the first; and what is known of arrays that do not change."""
 
     def __init__(self):
-        self._known = {}
+        self._known, self._first, self._values = {}, {}, {}
 
     def shared(self, array):
         """Return the first array that is equal to this one and alive."""
+        if id(array) in self._first and self._first[id(array)]() is array:
+            return array
         if type(array) is not np.ndarray or array.ndim == 0 or array.size == 0 or array.dtype.hasobject:
             return array
         key = array.shape, array.dtype.str, array[0].tobytes(), array[-1].tobytes()
@@ -258,7 +315,16 @@ class EqualArrays:
             if known is array or np.array_equal(known, array):
                 return known
         self._known[key] = [weakref.ref(known) for known in (*alive, array)]
+        self._first[id(array)] = self._known[key][-1]
         return array
+
+    def value(self, array, key, make):
+        """Return what ``make()`` found out about an array and a key, when it was asked first."""
+        reference, value = self._values.get((id(array), key), (None, None))
+        if reference is None or reference() is not array:
+            value = make()
+            self._values[id(array), key] = weakref.ref(array), value
+        return value
 
 
 def _warnings_state():

@@ -126,3 +126,14 @@ def test_steps_of_a_pipeline_may_write_into_theirs(problem):
     apart = cross_validate(make_pipeline(Doubled(), network()), X, y)["test_score"]
     np.testing.assert_array_equal(together, apart)
     np.testing.assert_array_equal(X, before)
+
+
+def test_fits_to_the_same_rows_share_no_attribute(problem, picked):
+    folds = [(np.arange(60), np.arange(60, 90))] * 2
+    with train_together():
+        fits = cross_validate(network(), *problem, cv=folds, return_estimator=True)["estimator"]
+    assert picked[1][0] is picked[1][-2]
+    first, second = (fit.classes_ for fit in fits)
+    first[0] = 7
+    np.testing.assert_array_equal(second, [0, 1])
+    np.testing.assert_array_equal(fits[0].predict(problem[0]), fits[1].predict(problem[0]))

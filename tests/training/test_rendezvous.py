@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skintricate.training import rendezvous
-from skintricate.training.rendezvous import Rendezvous, current, shared
+from skintricate.training.rendezvous import Rendezvous, current, of_array, shared
 
 
 class Waiter:
@@ -108,6 +108,29 @@ def test_an_error_ends_the_others_where_they_wait(waiter):
     with pytest.raises(ValueError, match="no"):
         Rendezvous(waiter).run([waits, waits, fails, lambda: ended.append("never begun")])
     assert ended == ["waits", "waits"]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("n_begun", [0, 1, 2])
+def test_a_task_for_which_there_is_no_thread_ends_the_others(waiter, monkeypatch, n_begun):
+    ended, begin, left = [], threading.Thread.start, iter(range(n_begun))
+
+    def start(thread):
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    def task():
+        try:
+            ask(1)
+        finally:
+            ended.append(1)
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Rendezvous(waiter).run([task] * 4)
+    assert ended == [1] * n_begun
     assert threading.active_count() == before
 
 
@@ -214,6 +237,25 @@ def test_equal_arrays_are_shared(waiter):
     assert shared(third) is third
     text = np.array([["a", None]], dtype=object)
     assert Rendezvous(waiter).run([task(text)])[0] is text
+
+
+def test_what_is_found_out_about_arrays_that_do_not_change(waiter):
+    fixed, found = np.arange(3.0), []
+    fixed.flags.writeable = False
+    free, view = fixed.copy(), fixed[:2]
+
+    def task():
+        def largest(array):
+            found.append(array)
+            return array.max()
+
+        ask(1)
+        return [of_array(array, "largest", lambda a=array: largest(a)) for array in (fixed, free, view)]
+
+    assert Rendezvous(waiter).run([task] * 2) == [[2, 2, 1]] * 2
+    assert [next(k for k, a in enumerate((fixed, free, view)) if a is array) for array in found] == [0, 1, 2, 1, 2]
+    assert Rendezvous(waiter).run([lambda k=key: of_array(fixed, k, lambda: k) for key in "ab"]) == ["a", "b"]
+    assert of_array(fixed, "largest", lambda: 7) == 7
 
 
 def test_warning_filters_survive_two_threads(waiter):
