@@ -210,8 +210,9 @@ INLINED void warp_weights(STEP step, STAGE stage, int tile, local scalar *scratc
     Squares squares = {0, 0};
     add_tile_of_weights(step, stage, i0, j0, begin, j0 < padded(stage->outputs) ? end : 0, &sums);
     if (log_slices) exchange_sums(&sums, scratch);
+    const int first = log_slices ? warp % 2 : 0; /* one turn, which the compiler sees, where two warps share the tile */
 #pragma unroll 1
-    for (int f = is_second; f < (is_first ? 1 : ROW_FRAGMENTS); f++) {
+    for (int f = first; f < (log_slices ? first + 1 : ROW_FRAGMENTS); f++) {
         finish_fragment(step, stage, f, i0, j0, sums.weights, &squares);
 #pragma unroll
         for (int i = 0; i < SUMS - 4; i++) sums.weights[i] = sums.weights[4 + i];
