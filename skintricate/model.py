@@ -40,8 +40,9 @@ from skintricate.training import (
 from skintricate.training.data import Data
 from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
 from skintricate.training.network import matrices, walk
-from skintricate.training.rendezvous import current, kept, of_array
+from skintricate.training.rendezvous import current
 from skintricate.training.requests import PredictRequest, ask
+from skintricate.training.shared_values import kept, once_for
 
 _lock = threading.Lock()
 
@@ -421,7 +422,7 @@ class Model:
         if not any(p.is_trained for node in nodes for p in node.layer.parameters(node.input_shape)):
             raise ShapeError(f"layers={self.layers!r} have no parameters to train; add a Dense layer.")
         if data.class_codes:
-            low, high = of_array(data.Y, "range", lambda: (int(data.Y.min()), int(data.Y.max())))
+            low, high = once_for(data.Y, "range", lambda: (int(data.Y.min()), int(data.Y.max())))
             if high >= outputs or low < 0:
                 raise ShapeError(
                     f"y has classes {low} to {high}, but the last layer "

@@ -22,7 +22,7 @@ from skintricate.names import make_layer, make_loss, make_optimizer
 from skintricate.training import FitOptions, Halting
 from skintricate.training.data import Data
 from skintricate.training.images import as_rows, image_shape, rows_of, with_shape
-from skintricate.training.rendezvous import of_array, shared
+from skintricate.training.shared_values import fix, once_for, shared
 from skintricate.training.validation import Validation
 
 LARGEST_SEED = 2**31 - 1
@@ -475,11 +475,9 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
         def encoded():
             Y = self._cast(self._encode(y, target), "y", "Scale y, for example with TransformedTargetRegressor.")
-            if Y is not y:
-                Y.flags.writeable = False  # all tasks share it
-            return Y
+            return fix(Y.copy() if np.may_share_memory(Y, y) else Y)
 
-        return of_array(y, (type(self), self.dtype, target), encoded)
+        return once_for(y, (type(self), self.dtype, target), encoded)
 
     def _model_to_train(self, network, seed, goes_on):
         """Return a new model, or a copy of the fitted one with its weights and optimizer state."""
@@ -567,7 +565,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
             and X.ndim == 2
             and X.size > 0
             and not hasattr(self, "feature_names_in_")
-            and of_array(X, "is finite", lambda: bool(np.isfinite(X).all()))
+            and once_for(X, "is finite", lambda: bool(np.isfinite(X).all()))
         )
 
     def _set_layer(self, key, value):

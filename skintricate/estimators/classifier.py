@@ -15,7 +15,7 @@ from skintricate.estimators.base import BaseIntricate
 from skintricate.layers import Sigmoid, SoftMax
 from skintricate.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from skintricate.names import make_loss
-from skintricate.training.rendezvous import of_array
+from skintricate.training.shared_values import fix, once_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,17 @@ class Classes:
 
     classes: np.ndarray
     multilabel: bool
+
+    def __eq__(self, other):
+        return isinstance(other, Classes) and self._values == other._values
+
+    def __hash__(self):
+        return hash(self._values)
+
+    @property
+    def _values(self):
+        """What equal ones have in common."""
+        return self.classes.dtype, tuple(self.classes.tolist()), self.multilabel
 
 
 class IntricateClassifier(ClassifierMixin, BaseIntricate):
@@ -298,10 +309,7 @@ class IntricateClassifier(ClassifierMixin, BaseIntricate):
     def _check_target(self, y, goes_on, announced=None):
         """Return the ``Classes`` of a target."""
         self._check_class_weight()
-        plain = None if goes_on or announced is not None else of_array(y, Classes, lambda: _plain_classes(y))
-        if plain is not None:
-            return plain
-        found = _classes_of_integers(y)
+        found = once_for(y, "classes", lambda: _classes_of_integers(y))
         try:
             kind = _kind_of_target(y, found)
             if kind not in ("binary", "multiclass", "multilabel-indicator"):
@@ -471,25 +479,14 @@ def _classes_of_integers(y):
         return None
     low, high = int(y.min()), int(y.max())
     if high - low > len(y) or high > np.iinfo(np.intp).max:
-        return np.unique(y)
+        return fix(np.unique(y))
     # Counting takes a third of the time.
-    return (np.flatnonzero(np.bincount(y.astype(np.intp) - low)) + low).astype(y.dtype)
-
-
-def _plain_classes(y):
-    """Return the ``Classes`` of a target of integers that scikit-learn takes without a word; None of any other."""
-    classes = _classes_of_integers(y)
-    return Classes(classes, False) if _are_plain(classes, y) and len(classes) > 1 else None
-
-
-def _are_plain(classes, y):
-    """Say whether classes are integers that occur twice on average: else scikit-learn may warn."""
-    return classes is not None and 2 * len(classes) <= len(y)
+    return fix((np.flatnonzero(np.bincount(y.astype(np.intp) - low)) + low).astype(y.dtype))
 
 
 def _kind_of_target(y, classes):
     """Return scikit-learn's word for the kind of a target; with classes of integers it skips most of its checks."""
-    if _are_plain(classes, y):
+    if classes is not None and 2 * len(classes) <= len(y):  # else it may warn
         return "binary" if len(classes) <= 2 else "multiclass"
     return type_of_target(y, input_name="y")
 

@@ -9,6 +9,7 @@ from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer, _Passthroug
 from sklearn.model_selection._validation import _fit_and_score
 
 from skintricate.estimators import IntricateClassifier, IntricateRegressor
+from skintricate.training.shared_values import fix
 
 # Who does not write into X, nor y. The steps of a Pipeline may, and a function of the user's that scores.
 ESTIMATORS, SCORERS = (IntricateClassifier, IntricateRegressor), (_BaseScorer, _PassthroughScorer)
@@ -42,8 +43,7 @@ class PickedRows:
     def take(self, rows, axis=0):
         """Return the rows of a list of their numbers."""
         if id(rows) not in self._picked:
-            picked = self._array.take(rows, axis=axis)
-            picked.flags.writeable = False
+            picked = fix(self._array.take(rows, axis=axis))
             self._picked[id(rows)] = rows, picked  # `rows` stays alive, so that its id remains its own
         return self._picked[id(rows)][1]
 

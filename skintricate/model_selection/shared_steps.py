@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from skintricate.training.rendezvous import shared
+from skintricate.training.shared_values import shared
 
 
 class SharedSteps:

@@ -14,21 +14,16 @@ import queue
 import threading
 import time
 import warnings
-import weakref
-
-import numpy as np
 
 from skintricate.training.cores import allowed_cores, bring_here, release
 
 # Seconds after which a task that does not come back, and does not work, may be waiting for one that has asked; and the
 # same once that has happened.
 PATIENCE, LATER_PATIENCE = 10.0, 0.05
-# Values that `kept` keeps.
-MOST_KEPT = 16
 # What `warnings.catch_warnings` changes, for all threads: each task has its own.
 WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
 
-_here, _kept_lock = threading.local(), threading.Lock()
+_here = threading.local()
 if hasattr(os, "register_at_fork"):
     # Nobody serves a child that a task has forked: it is no task.
     os.register_at_fork(after_in_child=lambda: _here.__dict__.clear())
@@ -37,35 +32,6 @@ if hasattr(os, "register_at_fork"):
 def current():
     """Return the rendezvous whose task this thread runs, or None."""
     return getattr(_here, "rendezvous", None)
-
-
-def shared(array):
-    """Return an equal array that another task has, or where there is none the array itself."""
-    rendezvous = current()
-    return array if rendezvous is None else rendezvous.arrays.shared(array)
-
-
-def of_array(array, key, make):
-    """Return what ``make()`` finds out about an array; tasks do it once for one that nobody may write into."""
-    rendezvous = current()
-    is_fixed = type(array) is np.ndarray and not (array.flags.writeable or array.dtype.hasobject)
-    if rendezvous is None or not is_fixed or array.base is not None:
-        return make()
-    return rendezvous.arrays.value(array, key, make)
-
-
-def kept(key, make):
-    """Return, in a task, what ``make()`` made for this key, here or in another task if it is one of the last."""
-    values = current().kept
-    with _kept_lock:
-        if key in values:
-            return values[key]
-    value = make()
-    with _kept_lock:
-        values[key] = value
-        if len(values) > MOST_KEPT:
-            del values[next(iter(values))]
-    return value
 
 
 class Rendezvous:
@@ -81,14 +47,15 @@ class Rendezvous:
     def __init__(self, serve):
         outer = current()
         self._serve = serve if outer is None else outer.ask
-        self.arrays = EqualArrays() if outer is None else outer.arrays
-        # Numbers that tasks draw to share several devices.
+        # What tasks have in common, see common.py; and numbers that they draw to share several devices.
+        self.common = {} if outer is None else outer.common
         self.turns = itertools.count() if outer is None else outer.turns
-        self.kept = {} if outer is None else outer.kept
         self._patience = PATIENCE
-        # Tasks that are to run, the one that does, and those that have reported; who runs them waits for the bell.
-        self._ready, self._running_now, self._back, self._bell = collections.deque(), None, [], queue.SimpleQueue()
         self._lock, self._has_ended = threading.Lock(), False
+        # Tasks that are to run, and the one whose turn it is.
+        self._ready, self._in_turn = collections.deque(), None
+        # Tasks that have asked or ended since somebody looked; the bell rings when none goes on by itself.
+        self._reported, self._bell = [], queue.SimpleQueue()
         self._thread, self._cores, self._is_waiting = 0, None, False
 
     def run(self, functions):
@@ -113,30 +80,33 @@ class Rendezvous:
         return _here.task.ask(requests)
 
     def report(self, task):
-        """Take note, in its thread, that a task has asked or ended; the next one goes on from here."""
+        """Take note, in its thread, that a task has asked or ended; if it was its turn, the next one goes on."""
+        if current() is not self:
+            return  # in a process that the task has forked
         with self._lock:
-            self._back.append(task)
-            follower = None
-            if task is self._running_now:
-                follower = self._next() if task.error is None else None
-            # Who does not wait, or not for this one, stays where it is.
-            if follower is None and self._is_waiting:
-                bring_here(self._thread)
-        if follower is None:
-            self._bell.put(None)
+            self._reported.append(task)
+        if task.error is None and self._pass_turn(task):
             return
+        with self._lock:
+            if self._is_waiting:
+                bring_here(self._thread)
+        self._bell.put(None)
+
+    def _pass_turn(self, task):
+        """Let the next task go on, if it is still the turn of this one; say whether it is another's now."""
+        with self._lock:
+            if self._in_turn is not task:
+                return False
+            self._in_turn = follower = self._ready.popleft() if self._ready else None
+        if follower is None:
+            return False
         try:
             follower.go_on()
-        except BaseException as error:
+        except Exception as error:
             follower.could_not_begin(error)
-            self.report(follower)
-
-    def _next(self):
-        """Return the next task of those that are ready, from now on the one that runs, or None."""
-        self._running_now = follower = self._ready.popleft() if self._ready else None
-        if follower is not None:
-            follower.is_waiting = False
-        return follower
+            with self._lock:
+                self._reported.append(follower)
+        return follower.error is None
 
     def _run(self, tasks):
         """Let tasks run and serve them until all have ended."""
@@ -154,11 +124,11 @@ class Rendezvous:
                 task.outcomes, outcomes = outcomes[: len(task.requests)], outcomes[len(task.requests) :]
 
     def _run_in_turn(self, ready, running, asking):
-        """Let each task that is ready run until it asks or ends; no longer than it is busy where others have asked."""
+        """Let each task run until it asks or ends, or may wait for one that has asked."""
         self._ready.extend(ready)
-        self._let_next_run(None)
+        self._pass_turn(None)
         while True:
-            task = self._running_now
+            task = self._in_turn
             self._take_back(running, asking)
             if task is None:
                 return
@@ -166,22 +136,18 @@ class Rendezvous:
                 self._wait(self._patience)
             except queue.Empty:
                 self._take_back(running, asking)
-                is_busy = any(each.is_busy(self._patience) for each in running)
-                if asking and not is_busy and self._let_next_run(task):
+                if asking and self._in_turn is task and not self._are_busy(running):
                     self._patience = min(self._patience, LATER_PATIENCE)
+                    self._pass_turn(task)
 
-    def _let_next_run(self, running_now):
-        """Let the next task that is ready, if any, run after this one has begun to; say whether it is still at it."""
+    def _are_busy(self, running):
+        """Say whether any task that has begun has worked since this was asked last."""
         with self._lock:
-            if self._running_now is not running_now:
-                return False
-            follower = self._next()
-        if follower is not None:
-            follower.go_on()
-        return True
+            begun = running.difference(self._ready)
+        return any(task.is_busy(self._patience) for task in begun)
 
     def _wait(self, seconds):
-        """Wait until a task reports that none follows, or raise ``queue.Empty`` after so many seconds."""
+        """Wait for the bell, or raise ``queue.Empty`` after so many seconds."""
         try:
             self._is_waiting = True
             self._bell.get(timeout=seconds)
@@ -193,28 +159,29 @@ class Rendezvous:
     def _take_back(self, running, asking):
         """Move the tasks that have reported from those that run to those that ask; raise the error of one."""
         with self._lock:
-            back, self._back = self._back, []
-        for task in back:
+            reported, self._reported = self._reported, []
+        for task in reported:
             running.remove(task)
             task.join()
             if not task.has_ended:
                 asking.add(task)
-        for task in back:
+        for task in reported:
             if task.error is not None:
                 raise task.error
 
     def _end(self, tasks):
         """Raise inside all tasks that have asked, one after the other, until they have ended."""
         with self._lock:
-            self._has_ended, self._running_now = True, None
+            self._has_ended, self._in_turn = True, None
             self._ready.clear()
         for task in tasks:
-            while task.is_waiting:
-                task.outcomes, task.is_waiting = _Ended(), False
+            if task.is_waiting:
+                task.outcomes = _Ended()
                 task.go_on()
-                while task not in self._back:
-                    self._bell.get()
-                self._back.remove(task)
+                # One that waits for another to end, such as for its lock, is left to that.
+                with contextlib.suppress(queue.Empty):
+                    while not task.has_ended:
+                        self._bell.get(timeout=self._patience)
                 task.join()
 
 
@@ -244,10 +211,13 @@ class _Task:
             release(self._rendezvous._cores)
         else:
             bring_here(self._thread.native_id)
-            self._told.release()
+            with contextlib.suppress(RuntimeError):  # it has been told, and has yet to wake
+                self._told.release()
 
     def is_busy(self, seconds):
         """Say whether the thread has worked in the seconds since this was asked last."""
+        if self._thread is None or self._thread.ident is None or self.has_ended:
+            return False
         try:
             worked = time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
         except (AttributeError, OSError):  # not on Windows and macOS
@@ -274,6 +244,7 @@ class _Task:
         _set_warnings_state(self._rendezvous._outside)
         self._rendezvous.report(self)
         self._told.acquire()
+        self.is_waiting = False
         release(cores)
         _set_warnings_state(self._warnings)
         outcomes, self.outcomes, self.requests = self.outcomes, None, None
@@ -285,46 +256,17 @@ class _Task:
         """Call the function, in the task's thread."""
         release(self._rendezvous._cores)
         _here.rendezvous, _here.task = self._rendezvous, self
-        _set_warnings_state(self._warnings)
-        try:
-            self.result = self._function()
-        except BaseException as error:
-            self.error = error
+        if not self._rendezvous._has_ended:  # meanwhile
+            _set_warnings_state(self._warnings)
+            try:
+                self.result = self._function()
+            except BaseException as error:
+                self.error = error
         self.has_ended = True
         if not self._rendezvous._has_ended:
             _set_warnings_state(self._rendezvous._outside)
         self._function = self._context = None
         self._rendezvous.report(self)
-
-
-class EqualArrays:
-    """Arrays that are alive, of equal ones the first; and what is known of arrays that do not change."""
-
-    def __init__(self):
-        self._known, self._first, self._values = {}, {}, {}
-
-    def shared(self, array):
-        """Return the first array that is equal to this one and alive."""
-        if id(array) in self._first and self._first[id(array)]() is array:
-            return array
-        if type(array) is not np.ndarray or array.ndim == 0 or array.size == 0 or array.dtype.hasobject:
-            return array
-        key = array.shape, array.dtype.str, array[0].tobytes(), array[-1].tobytes()
-        alive = [known for reference in self._known.get(key, []) if (known := reference()) is not None]
-        for known in alive:
-            if known is array or np.array_equal(known, array):
-                return known
-        self._known[key] = [weakref.ref(known) for known in (*alive, array)]
-        self._first[id(array)] = self._known[key][-1]
-        return array
-
-    def value(self, array, key, make):
-        """Return what ``make()`` found out about an array and a key, when it was asked first."""
-        reference, value = self._values.get((id(array), key), (None, None))
-        if reference is None or reference() is not array:
-            value = make()
-            self._values[id(array), key] = weakref.ref(array), value
-        return value
 
 
 def _warnings_state():

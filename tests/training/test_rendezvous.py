@@ -1,6 +1,7 @@
 """Tasks that meet."""
 
 import os
+import signal
 import threading
 import time
 import warnings
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from skintricate.training import rendezvous
-from skintricate.training.rendezvous import Rendezvous, current, of_array, shared
+from skintricate.training.rendezvous import Rendezvous, current
 
 
 class Waiter:
@@ -75,6 +76,25 @@ def test_a_process_that_a_task_forks_is_no_task(waiter):
     assert Rendezvous(waiter).run([task, task]) == [(0, 6), (0, 6)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Nothing forks here.")
+def test_a_forked_process_runs_no_other_task(waiter):
+    parent, (reader, writer) = os.getpid(), os.pipe()
+
+    def forks():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            child = os.fork()
+        return child and os.waitpid(child, 0)  # the child goes on to the end of the task
+
+    def other():
+        os.write(writer, b"." if os.getpid() == parent else b"!")
+
+    Rendezvous(waiter).run([forks, other])
+    assert os.read(reader, 10) == b"."
+    os.close(reader)
+    os.close(writer)
+
+
 def test_random_numbers_come_as_in_a_loop(waiter):
     def task():
         drawn = np.random.random()
@@ -111,8 +131,9 @@ def test_an_error_ends_the_others_where_they_wait(waiter):
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("asks", [True, False])
 @pytest.mark.parametrize("n_begun", [0, 1, 2])
-def test_a_task_for_which_there_is_no_thread_ends_the_others(waiter, monkeypatch, n_begun):
+def test_a_task_for_which_there_is_no_thread_ends_the_others(waiter, monkeypatch, n_begun, asks):
     ended, begin, left = [], threading.Thread.start, iter(range(n_begun))
 
     def start(thread):
@@ -122,7 +143,7 @@ def test_a_task_for_which_there_is_no_thread_ends_the_others(waiter, monkeypatch
 
     def task():
         try:
-            ask(1)
+            asks and ask(1)
         finally:
             ended.append(1)
 
@@ -164,6 +185,65 @@ def test_an_interrupt_while_serving_ends_all():
     assert ended == [1, 1, 1]
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Threads have no signals here.")
+@pytest.mark.parametrize("caller", [0, 25, 49])
+def test_an_interrupt_while_tasks_run_ends_all_that_have_asked(waiter, caller):
+    """It comes to the thread that waits for them, at any time."""
+    begun, ended, before, threads = [], [], warnings.filters, threading.active_count()
+    main = threading.main_thread().ident
+
+    def task(number):
+        def run():
+            begun.append(number)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    if number == caller:
+                        signal.pthread_kill(main, signal.SIGINT)
+                    ask(number)
+                finally:
+                    ended.append(number)
+
+        return run
+
+    with pytest.raises(KeyboardInterrupt):
+        Rendezvous(waiter).run([task(number) for number in range(50)])
+    wait_until(lambda: threading.active_count() == threads)  # the one that ran meanwhile has an end of its own
+    assert warnings.filters is before
+    assert sorted(ended) == sorted(begun) == list(range(len(begun)))
+
+
+def wait_until(condition, seconds=10.0):
+    """Wait until a condition holds, no longer than so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_task_that_fails_after_others_have_gone_on(waiter, monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.05)
+    others, ended = threading.Event(), []
+
+    def late():
+        others.wait(5)
+        raise ValueError("late")
+
+    def task():
+        try:
+            return ask(1)
+        finally:
+            ended.append(1)
+
+    def last():
+        others.set()
+        task()
+
+    with pytest.raises(ValueError, match="late"):
+        Rendezvous(waiter).run([task, late, task, task, last])
+    assert ended == [1] * 4
+
+
 def test_a_lock_held_while_waiting_stops_nobody_for_ever(waiter, monkeypatch):
     monkeypatch.setattr(rendezvous, "PATIENCE", 1.0)
     lock = threading.Lock()
@@ -176,6 +256,24 @@ def test_a_lock_held_while_waiting_stops_nobody_for_ever(waiter, monkeypatch):
     assert Rendezvous(waiter).run([task] * 8) == [2] * 8
     assert sum(map(len, waiter.served)) == 8
     assert time.perf_counter() - started < 5
+
+
+def test_tasks_that_have_worked_before_do_not_look_busy(waiter, monkeypatch):
+    """Those whose turn has not come are not asked."""
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.2)
+    lock = threading.Lock()
+
+    def task():
+        end = time.process_time() + 0.004
+        while time.process_time() < end:
+            pass
+        ask(1)
+        with lock:
+            return ask(2)
+
+    started = time.perf_counter()
+    assert Rendezvous(waiter).run([task] * 20) == [4] * 20
+    assert time.perf_counter() - started < 10
 
 
 def test_a_slow_task_is_waited_for(waiter):
@@ -223,39 +321,6 @@ def test_error_states_do_not_leak(waiter):
             return np.geterr()["divide"]
 
     assert Rendezvous(waiter).run([task, lambda: ask(1) and np.geterr()["divide"]]) == ["raise", "warn"]
-
-
-def test_equal_arrays_are_shared(waiter):
-    X = np.arange(6.0).reshape(3, 2)
-
-    def task(array):
-        return lambda: (ask(1), shared(array))[1]
-
-    first, second, third, fourth = Rendezvous(waiter).run([task(X), task(X.copy()), task(X + 1), task(X.astype("f"))])
-    assert first is second is X
-    assert X is not third is not fourth is not X
-    assert shared(third) is third
-    text = np.array([["a", None]], dtype=object)
-    assert Rendezvous(waiter).run([task(text)])[0] is text
-
-
-def test_what_is_found_out_about_arrays_that_do_not_change(waiter):
-    fixed, found = np.arange(3.0), []
-    fixed.flags.writeable = False
-    free, view = fixed.copy(), fixed[:2]
-
-    def task():
-        def largest(array):
-            found.append(array)
-            return array.max()
-
-        ask(1)
-        return [of_array(array, "largest", lambda a=array: largest(a)) for array in (fixed, free, view)]
-
-    assert Rendezvous(waiter).run([task] * 2) == [[2, 2, 1]] * 2
-    assert [next(k for k, a in enumerate((fixed, free, view)) if a is array) for array in found] == [0, 1, 2, 1, 2]
-    assert Rendezvous(waiter).run([lambda k=key: of_array(fixed, k, lambda: k) for key in "ab"]) == ["a", "b"]
-    assert of_array(fixed, "largest", lambda: 7) == 7
 
 
 def test_warning_filters_survive_two_threads(waiter):
