@@ -220,7 +220,7 @@ def own_programs(has_program):
 
 def our_models(case, place, X, y, has_program=True):
     """Return our contender that trains networks together, many epochs a lap: making them takes as long as some."""
-    epochs_of_a_lap = 300
+    epochs_of_a_lap = 1000
 
     def fit(laps):
         train = contenders.our_model(case, laps * epochs_of_a_lap, place.wish, "highest")

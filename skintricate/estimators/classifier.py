@@ -20,7 +20,7 @@ from skintricate.training.shared_values import fix, once_for
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """What a classification target is."""
+    """What a classification target is; equal ones are one key of what is made for them."""
 
     classes: np.ndarray
     multilabel: bool

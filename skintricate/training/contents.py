@@ -7,6 +7,10 @@ import numpy as np
 from skintricate.kernels import HEAD_FIELDS, HISTORY_HEAD, RUN, shuffle_side
 
 
+# Rows of a table of runs: of the rows trained on, or predicted, and of those of validation.
+RUNS = 2
+
+
 class Results(NamedTuple):
     """What a run of epochs gave: arrays of shape ``(n_epochs,)``, those of steps ``(n_epochs, n_steps)``."""
 

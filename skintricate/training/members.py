@@ -4,15 +4,15 @@ import time
 
 import numpy as np
 
-from skintricate.training.contents import Contents, prediction_runs
+from skintricate.training.contents import RUNS, Contents, prediction_runs
 from skintricate.training.forward import slice_rows
 from skintricate.training.phases import Phases
 from skintricate.training.planning import lower_training
 from skintricate.training.plans import lower
 from skintricate.training.trainer import capacity_of
 
-# Integers of a network's `control`, and rows of its `run`; see epoch.cl.
-CONTROL, RUNS = 4, 2
+# Integers of a network's `control`; see epoch.cl.
+CONTROL = 4
 # Rows with which a network predicts at once, at most.
 LARGEST_BATCH = 4096
 
