@@ -6,7 +6,6 @@ import numpy as np
 
 from skintricate.kernels import HEAD_FIELDS, HISTORY_HEAD, RUN, shuffle_side
 
-
 # Rows of a table of runs: of the rows trained on, or predicted, and of those of validation.
 RUNS = 2
 
