@@ -20,6 +20,8 @@ from skintricate.training.cores import allowed_cores, bring_here, release
 # Seconds after which a task that does not come back, and does not work, may be waiting for one that has asked; and the
 # same once that has happened.
 PATIENCE, LATER_PATIENCE = 10.0, 0.05
+# Seconds that tasks have to end after an error, such as Ctrl-C.
+ENDING_PATIENCE = 1.0
 # What `warnings.catch_warnings` changes, for all threads: each task has its own.
 WARNINGS_STATE = [name for name in ("filters", "showwarning", "_showwarnmsg_impl") if hasattr(warnings, name)]
 
@@ -136,15 +138,17 @@ class Rendezvous:
                 self._wait(self._patience)
             except queue.Empty:
                 self._take_back(running, asking)
-                if asking and self._in_turn is task and not self._are_busy(running):
+                if self._in_turn is task and self._may_be_stuck(running, asking):
                     self._patience = min(self._patience, LATER_PATIENCE)
                     self._pass_turn(task)
 
-    def _are_busy(self, running):
-        """Say whether any task that has begun has worked since this was asked last."""
+    def _may_be_stuck(self, running, asking):
+        """Say whether some wait, for which others may wait, while none has worked since this was asked."""
         with self._lock:
-            begun = running.difference(self._ready)
-        return any(task.is_busy(self._patience) for task in begun)
+            ready = set(self._ready)
+        if not asking and not any(task.is_waiting for task in ready):
+            return False
+        return not any(task.is_busy(self._patience) for task in running - ready)
 
     def _wait(self, seconds):
         """Wait for the bell, or raise ``queue.Empty`` after so many seconds."""
@@ -170,19 +174,22 @@ class Rendezvous:
                 raise task.error
 
     def _end(self, tasks):
-        """Raise inside all tasks that have asked, one after the other, until they have ended."""
+        """Raise inside all tasks that have asked, one after the other, and give those that have begun time to end."""
         with self._lock:
             self._has_ended, self._in_turn = True, None
             self._ready.clear()
-        for task in tasks:
+        begun, patience = [task for task in tasks if task.has_begun], ENDING_PATIENCE
+        # Twice, since one may wait for another to end, such as for its lock.
+        for task in begun + begun:
             if task.is_waiting:
                 task.outcomes = _Ended()
                 task.go_on()
-                # One that waits for another to end, such as for its lock, is left to that.
-                with contextlib.suppress(queue.Empty):
-                    while not task.has_ended:
-                        self._bell.get(timeout=self._patience)
+            try:
+                while not task.has_ended:
+                    self._bell.get(timeout=patience)
                 task.join()
+            except queue.Empty:
+                patience = LATER_PATIENCE
 
 
 class _Ended(BaseException):
@@ -201,6 +208,11 @@ class _Task:
         self.result = self.error = self.requests = self.outcomes = None
         self.has_ended = self.is_waiting = False
         self._worked = 0.0
+
+    @property
+    def has_begun(self):
+        """Whether it has a thread."""
+        return self._thread is not None
 
     def go_on(self):
         """Let it run; it reports to the rendezvous when it asks or ends."""

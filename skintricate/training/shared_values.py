@@ -50,7 +50,7 @@ def once_for(array, key, make):
     """
     reference, values = _fixed.get(id(array), (None, None))
     if reference is None or reference() is not array:
-        return make()
+        values = {}
     if key not in values:
         values[key] = make()
     return values[key]

@@ -258,6 +258,66 @@ def test_a_lock_held_while_waiting_stops_nobody_for_ever(waiter, monkeypatch):
     assert time.perf_counter() - started < 5
 
 
+def test_a_lock_of_one_that_has_been_served_stops_nobody_for_ever(waiter, monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.2)
+    lock = threading.Lock()
+
+    def first():
+        ask(1)
+        with lock:
+            return ask(2)
+
+    def second():
+        with lock:
+            return ask(3)
+
+    assert Rendezvous(waiter).run([first, second]) == [4, 6]
+
+
+def test_tasks_have_time_to_end_also_after_an_overtaking(waiter, monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.1)
+    ended, lock, threads = [], threading.Lock(), threading.active_count()
+
+    def slow_to_end():
+        try:
+            with lock:
+                ask(1)
+            ask(1)
+        finally:
+            time.sleep(0.2)
+            ended.append(1)
+
+    def fails():
+        ask(1)
+        ask(1)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        Rendezvous(waiter).run([slow_to_end, slow_to_end, fails])
+    assert ended == [1, 1]
+    assert threading.active_count() == threads
+
+
+def test_an_end_that_wants_the_lock_of_another_task(waiter, monkeypatch):
+    monkeypatch.setattr(rendezvous, "ENDING_PATIENCE", 0.1)
+    lock, threads = threading.Lock(), threading.active_count()
+
+    def holds():
+        with lock:
+            ask(1)
+
+    def wants():
+        try:
+            ask(1)
+        finally:
+            with lock:
+                pass
+
+    with pytest.raises(KeyError):
+        Rendezvous(waiter).run([wants, holds, lambda: {}[0]])
+    assert threading.active_count() == threads
+
+
 def test_tasks_that_have_worked_before_do_not_look_busy(waiter, monkeypatch):
     """Those whose turn has not come are not asked."""
     monkeypatch.setattr(rendezvous, "PATIENCE", 0.2)
