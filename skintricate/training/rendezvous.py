@@ -49,7 +49,7 @@ class Rendezvous:
     def __init__(self, serve):
         outer = current()
         self._serve = serve if outer is None else outer.ask
-        # What tasks have in common, see common.py; and numbers that they draw to share several devices.
+        # What tasks share, see shared_values.py; and numbers that they draw to share several devices.
         self.common = {} if outer is None else outer.common
         self.turns = itertools.count() if outer is None else outer.turns
         self._patience = PATIENCE
