@@ -475,6 +475,7 @@ class BaseIntricate(CallbackSupportMixin, BaseEstimator):
 
         def encoded():
             Y = self._cast(self._encode(y, target), "y", "Scale y, for example with TransformedTargetRegressor.")
+            # A view would keep y alive, and may be of an array of the user's.
             return fix(Y.copy() if np.may_share_memory(Y, y) else Y)
 
         return once_for(y, (type(self), self.dtype, target), encoded)

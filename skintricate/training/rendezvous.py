@@ -216,7 +216,7 @@ class _Task:
 
     def go_on(self):
         """Let it run; it reports to the rendezvous when it asks or ends."""
-        if self._thread is None:
+        if not self.has_begun:
             self._thread = threading.Thread(target=self._context.run, args=(self._run,), daemon=True)
             bring_here()  # which the new thread inherits
             self._thread.start()
@@ -228,10 +228,11 @@ class _Task:
 
     def is_busy(self, seconds):
         """Say whether the thread has worked in the seconds since this was asked last."""
-        if self._thread is None or self._thread.ident is None or self.has_ended:
+        thread = self._thread  # which another one may make or give up
+        if thread is None or thread.ident is None or self.has_ended:
             return False
         try:
-            worked = time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+            worked = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
         except (AttributeError, OSError):  # not on Windows and macOS
             return False
         before, self._worked = self._worked, worked
@@ -243,7 +244,7 @@ class _Task:
 
     def join(self):
         """Wait for the end of the thread of a task that has ended."""
-        if self.has_ended and self._thread is not None:
+        if self.has_ended and self.has_begun:
             self._thread.join()
 
     def ask(self, requests):

@@ -17,13 +17,12 @@ _fixed = {}
 
 def shared(array):
     """Return an equal array that another task has, or where there is none the array itself."""
-    rendezvous = current()
-    return array if rendezvous is None else rendezvous.common.setdefault("arrays", EqualArrays()).shared(array)
+    return array if current() is None else _in_common("arrays", EqualArrays).shared(array)
 
 
 def kept(key, make):
     """Return, in a task, what ``make()`` made for this key, here or in another task if it is one of the last."""
-    values = current().common.setdefault("values", {})
+    values = _in_common("values", dict)
     with _lock:
         if key in values:
             return values[key]
@@ -33,6 +32,12 @@ def kept(key, make):
         if len(values) > MOST_KEPT:
             del values[next(iter(values))]
     return value
+
+
+def _in_common(name, make):
+    """Return what all tasks have under a name; the first that asks makes it."""
+    common = current().common
+    return common[name] if name in common else common.setdefault(name, make())
 
 
 def fix(array):
@@ -60,12 +65,12 @@ class EqualArrays:
     """Arrays that are alive; of equal ones the first."""
 
     def __init__(self):
-        # By what equal arrays have in common; and those that are the first, by their ids.
-        self._alike, self._first = {}, {}
+        # By what equal arrays have in common; and those that are the first, by their ids, to be found sooner.
+        self._alike, self._first = {}, weakref.WeakValueDictionary()
 
     def shared(self, array):
         """Return the first array that is equal to this one and alive."""
-        if id(array) in self._first and self._first[id(array)]() is array:
+        if self._first.get(id(array)) is array:
             return array
         if type(array) is not np.ndarray or array.ndim == 0 or array.size == 0 or array.dtype.hasobject:
             return array
@@ -75,5 +80,5 @@ class EqualArrays:
             if known is array or np.array_equal(known, array):
                 return known
         self._alike[key] = [weakref.ref(known) for known in (*alive, array)]
-        self._first[id(array)] = self._alike[key][-1]
+        self._first[id(array)] = array
         return array

@@ -128,7 +128,7 @@ def test_steps_of_a_pipeline_may_write_into_theirs(problem):
     np.testing.assert_array_equal(X, before)
 
 
-def test_fits_to_the_same_rows_share_no_attribute(problem, picked):
+def test_fits_to_the_same_rows_have_classes_of_their_own(problem, picked):
     folds = [(np.arange(60), np.arange(60, 90))] * 2
     with train_together():
         fits = cross_validate(network(), *problem, cv=folds, return_estimator=True)["estimator"]
