@@ -90,7 +90,7 @@ class Tile:
         """The layout of matrices that this tile walks."""
         return Layout(self.width, self.width * self.columns)
 
-    def for_many(self, n_networks):
+    def for_many(self, n_networks, batch_size):
         """Return the tile that cuts stages for one of so many networks at once."""
         return self
 
@@ -165,6 +165,10 @@ class Tile:
     def parts_of_window(self, batch_size, tiles, parts):
         """Return into how many parts the batch is cut for the gradient of a convolution's weights."""
         return parts
+
+    def joins_parts(self, size):
+        """Say whether one stage makes the sums of all parts: each has its own, for a core."""
+        return False
 
     def parts_of_dense(self, parts, batch_size, tiles, inputs, outputs):
         """Return into how many parts the batch is cut for the gradient of a layer's weights, of so many tiles."""

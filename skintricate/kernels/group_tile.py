@@ -26,14 +26,20 @@ LOCAL_BYTES = 48 * 2**10
 # Tiles of warps, which have more rows in a network that a group has for itself, and rows of a block where all products
 # are theirs; see gpu/warp.cl and gpu/group.cl.
 WARP_ROWS, WHOLE_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 32, 64
+# Rows that a narrow product takes at once, which are those of a block where batches do not have many.
+ROWS_AT_ONCE = 8
 # Columns of a last layer, up to which an item has a whole row where a group trains a network by itself.
 FEW_COLUMNS = 16
 # What the end of a tile of weights costs, in steps of sixteen rows; less where two warps share it.
 END_OF_TILE, END_OF_HALF_A_TILE = 4, 3
-# Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none.
-LEAST_ROWS = 8
-# Work-items of a group that trains a network by itself: several groups share a compute unit.
-WHOLE_ITEMS = 256
+# Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none. And
+# from which on gradients of weights that are not large are summed in parts, which takes a barrier.
+LEAST_ROWS, LEAST_ROWS_IN_PARTS = 8, 15
+# Rows of such a part at least, and what a chunk of its sum costs, by the size of its tile, in cycles.
+LEAST_ROWS_OF_A_PART, CHUNK_CYCLES = 128, {16: 400, 32: 400, 64: 600}
+# Work-items of a group that trains a network by itself: several groups share a compute unit. It takes no longer than a few
+# units together would where these had so many rows each: they wait for each other, and use no tensor cores.
+WHOLE_ITEMS, MOST_UNITS_OF_A_GROUP, ROWS_OF_A_UNIT = 256, 4, 50
 # Kernels of large products, and of what stands beside them in a large batch.
 LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands", "large_rows")
 # Tiles that read a row of X, from which on it is copied to where the others of its batch are.
@@ -71,10 +77,13 @@ class GroupTile:
         Work-items of a group.
     narrow_weights, narrow_columns : int, default=16384, 16
         Products of fewer weights, or as few columns, are made by the group that has the rows.
-    most_block_rows : int, default=8
+    most_block_rows : int, default=ROWS_AT_ONCE
         Rows that a group has at once.
     is_whole_network : bool, default=False
         Whether a group trains a network by itself; its products are made by warps, see ``gpu/warp.cl``.
+    has_many_rows : bool, default=False
+        Whether its program is for training with batches of many rows: blocks are larger, and gradients of weights are
+        summed in parts; see ``gpu/many_rows.cl``.
     is_large_batch : bool, default=False
         Whether many rows go through large products: blocks of rows are then larger, and narrow products are made by
         warps, see ``gpu/blocks.cl`` and ``gpu/slices.cl``.
@@ -91,8 +100,9 @@ class GroupTile:
     local_size: int = 256
     narrow_weights: int = 16384
     narrow_columns: int = 16
-    most_block_rows: int = 8
+    most_block_rows: int = ROWS_AT_ONCE
     is_whole_network: bool = False
+    has_many_rows: bool = False
     is_large_batch: bool = False
 
     family = "gpu"
@@ -124,9 +134,9 @@ class GroupTile:
     def unused_sources(self):
         """Files of the family that its program does without: those of products that it never makes."""
         return (
-            ("gpu/product", "gpu/narrow", "gpu/staged")
+            ("gpu/product", "gpu/narrow", "gpu/many_rows", "gpu/staged")
             if self.is_whole_network
-            else ("gpu/mma", "gpu/warp", "gpu/warp_weights")
+            else ("gpu/mma", "gpu/warp", "gpu/warp_weights", *(() if self.has_many_rows else ("gpu/many_rows",)))
         )
 
     @property
@@ -152,7 +162,9 @@ class GroupTile:
 
     def _build(self, *options):
         """Return how all but large products is compiled; two groups of whole networks share a unit."""
-        return _revised(options, ptx.with_room_for, [("resident", 2)]) if self.is_whole_network else Build(options)
+        if self.is_whole_network:
+            return _revised(options, ptx.with_room_for, [("resident", 2)])
+        return Build((*options, "-DMANY_ROWS") if self.has_many_rows else options)
 
     def build_of(self, kernel):
         """Return which of its builds has a kernel."""
@@ -189,11 +201,13 @@ class GroupTile:
         """Matrices lie by rows: a panel is wider than any of them."""
         return Layout(self.width, self.width << 24)
 
-    def for_many(self, n_networks):
+    def for_many(self, n_networks, batch_size):
         """Return the tile that cuts stages for one of so many networks at once: each has its share of the units."""
         units = max(1, self.units // n_networks)
-        if units > 1 or not self.has_tensor_cores:
-            return replace(self, units=units)
+        if not self.has_tensor_cores or units > min(MOST_UNITS_OF_A_GROUP, batch_size // ROWS_OF_A_UNIT):
+            if batch_size < LEAST_ROWS * units:
+                return replace(self, units=units)
+            return replace(self, units=units, has_many_rows=True, most_block_rows=LOSS_ROWS)
         whole = {"is_whole_network": True, "most_block_rows": LOSS_ROWS, "local_size": WHOLE_ITEMS, "sizes": ()}
         return replace(self, units=1, **whole)
 
@@ -212,12 +226,14 @@ class GroupTile:
 
     def block_rows(self, batch_size):
         """Return the rows that a work-group takes through several stages: a power of two, with work for all units."""
+        if self.is_whole_network:
+            return self.most_block_rows
         if self.is_large_batch:  # two groups share a unit
             rows = 2 ** (-(-batch_size // (2 * self.units)) - 1).bit_length()
             return min(max(rows, WARP_ROWS), self.most_block_rows)
         rows = 2 ** (-(-batch_size // self.units) - 1).bit_length()
         # Few rows are one group's, which then waits for nobody.
-        return self.most_block_rows if batch_size <= self.most_block_rows else min(rows, self.most_block_rows)
+        return ROWS_AT_ONCE if batch_size <= ROWS_AT_ONCE else min(rows, self.most_block_rows)
 
     def order_tiles(self, n_samples, side):
         """Return the work-groups that make the order of an epoch."""
@@ -251,9 +267,13 @@ class GroupTile:
                 return {"tiles": tiles, "size": OF_WARPS}
             if batch_size <= self.few_rows and weights <= self.few_weights:
                 return {"tiles": -(-weights // (self.width * self.local_size)), "size": 0}
-            # In one launch for all, each layer's weights have their share of the units.
-            share = weights / n_weights if 2 * batch_size * n_weights < self.large_product else 1
-            return self._squares(inputs + bias, outputs, large, self.units * share)
+            if self._most_parts(batch_size) > 1 and not (large and self.has_tensor_cores):
+                cut = self._squares_of_parts(inputs + bias, outputs, batch_size)
+            else:
+                # In one launch for all, each layer's weights have their share of the units.
+                share = weights / n_weights if 2 * batch_size * n_weights < self.large_product else 1
+                cut = self._squares(inputs + bias, outputs, large, self.units * share)
+            return {**cut, "tiles": cut["tiles"] * (parts if self.joins_parts(cut["size"]) else 1)}
         if kernel in ROW_STAGES:
             return {"tiles": -(-batch_size // self.block_rows(batch_size)), **self._shares(kernel, inputs, outputs)}
         if kernel == "clip_factor":
@@ -301,7 +321,7 @@ class GroupTile:
         if kernel not in ("dense_forward", "dense_backward_input"):
             return {"log_lanes": min(lanes, (self.local_size // self.most_block_rows - 1).bit_length())}
         # A chunk of a block is a multiple of the slices, so that the order of a sum does not depend on the block.
-        most = self.local_size * self.width // self.most_block_rows
+        most = self.local_size * self.width // ROWS_AT_ONCE
         slices = min(
             (-(-inputs // 8) - 1).bit_length(), (self.local_size >> lanes).bit_length() - 1, most.bit_length() - 1
         )
@@ -324,6 +344,25 @@ class GroupTile:
             if tiles >= 0.75 * units:
                 break
         return {"tiles": tiles, "size": size}
+
+    def _squares_of_parts(self, rows, columns, batch_size):
+        """Return the size whose tiles, as many for each part of the batch as units allow, are made first; and the tiles."""
+        most = self._most_parts(batch_size)
+
+        def tiles(size):
+            return -(-rows // size) * -(-columns // size)
+
+        def cycles(size):
+            parts = max(1, min(most, self.units // tiles(size)))
+            chunks = -(-batch_size // parts) * size / (self.local_size * self.width)
+            return -(-tiles(size) * parts // self.units) * chunks * CHUNK_CYCLES[size]
+
+        size = min(self.sizes, key=cycles)
+        return {"tiles": tiles(size), "size": size}
+
+    def joins_parts(self, size):
+        """Say whether one stage makes the sums of all parts of a gradient of weights with tiles of this size."""
+        return self.has_many_rows and size in self.sizes
 
     @property
     def rows_kernel(self):
@@ -353,13 +392,20 @@ class GroupTile:
 
         Of those that are not large, no unit has more than one tile.
         """
-        return parts if self.is_large(batch_size, inputs, outputs) else max(1, min(parts, self.units // tiles))
+        if self.has_tensor_cores and self.is_large(batch_size, inputs, outputs):
+            return parts
+        return max(1, min(parts, self.units // tiles))
+
+    def _most_parts(self, batch_size):
+        """Return into how many parts a batch is cut at most for gradients of weights that are not large."""
+        many = self.has_many_rows and not self.is_large_batch and batch_size >= LEAST_ROWS_IN_PARTS * self.units
+        return max(1, batch_size // LEAST_ROWS_OF_A_PART) if many else 1
 
     def parts_of(self, batch_size, weights):
         """Return into how many parts the batch is cut for the weights' gradients: until all units have work."""
         large = [w for w in weights if self.is_large(batch_size, w.inputs, w.columns)]
         if not large or not self.has_tensor_cores:
-            return 1
+            return self._most_parts(batch_size)
         tiles = sum(self._squares(w.rows, w.columns, True, self.units)["tiles"] for w in large)
         at_once, most = self.units * self.groups_of_a_unit, min(MOST_PARTS, max(1, batch_size // self.large_part))
 

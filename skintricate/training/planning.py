@@ -41,6 +41,15 @@ def lower_training(network, data, program, options, validation, is_sparse=False,
     )
 
 
+def _program_of_training(device, dtype, network, data, options, is_sparse=False, share=WHOLE):
+    """Return the program that trains a network on a device."""
+    rows = share.size(min(options.batch_size, len(data)))
+    precision = options.precision
+    return program_for(
+        device, dtype, network, options.loss, options.optimizer, precision, batch_size=rows, is_sparse=is_sparse
+    )
+
+
 def devices_of_training(devices, dtype, network, data, options):
     """Return which of some devices train a network: those equal to the first where sharing it pays, else the first.
 
@@ -52,7 +61,7 @@ def devices_of_training(devices, dtype, network, data, options):
     batch_size = min(options.batch_size, len(data))
     if len(equal) == 1 or batch_size < len(equal) or stays_sparse(network, data.X):
         return devices[:1]
-    program = program_for(first, dtype, network, options.loss, options.optimizer, options.precision)
+    program = _program_of_training(first, dtype, network, data, options)
     try:
         plan, itemsize = lower_training(network, data, program, options, None), np.dtype(dtype).itemsize
         if not split.can_be_split(plan) or not split.pays(plan, options.precision, itemsize, len(equal)):
@@ -68,8 +77,8 @@ def _make_split_trainer(devices, dtype, network, state, data, options):
     """Return the trainer that shares a network among several devices."""
     programs, plans = [], []
     for number, device in enumerate(devices):
-        programs.append(program_for(device, dtype, network, options.loss, options.optimizer, options.precision))
         share = Share(number, len(devices))
+        programs.append(_program_of_training(device, dtype, network, data, options, share=share))
         plans.append(lower_training(network, data, programs[-1], options, None, share=share))
     return split.SplitTrainer(devices, dtype, programs, plans, state, data, options)
 
@@ -87,9 +96,7 @@ def make_trainer(device, dtype, network, state, data, options):
     # Where validation rows do not fit beside the data, the host scores them; where entries do not, rows are streamed.
     scored = _scored_on_device(options)
     for is_sparse in (True, False) if stays_sparse(network, data.X) else (False,):
-        program = program_for(
-            device, dtype, network, options.loss, options.optimizer, options.precision, is_sparse=is_sparse
-        )
+        program = _program_of_training(device, dtype, network, data, options, is_sparse)
         for validation in (None,) if scored is None else (scored, None):
             try:
                 plan = lower_training(network, data, program, options, validation, is_sparse)

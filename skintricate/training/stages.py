@@ -140,6 +140,10 @@ class StageWriter:
         """Say whether the kernel of a product of weights' gradients makes the update, too."""
         return product in self._tile.updating and self._tile.updates_in(self.cut(product, **fields).get("size"))
 
+    def joins_parts(self, product, **fields):
+        """Say whether a stage of a product of weights' gradients makes the sums of all parts of the batch."""
+        return self._tile.joins_parts(self.cut(product, **fields).get("size"))
+
     def parts_of_product(self, parts, window=None, **fields):
         """Return into how many parts the batch is cut for the gradient of some weights, where parts pay."""
         if window is None:

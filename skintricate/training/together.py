@@ -166,6 +166,7 @@ class Together:
             options.optimizer,
             options.precision,
             n_networks=n_on_device,
+            batch_size=min(options.batch_size, len(data)),
         )
         return program, _that_suits(request, program, TrainedMember(request, program))
 

@@ -74,7 +74,9 @@ class WeightUpdates:
         """Emit gradients and updates, with the batch cut into at most so many parts."""
         if not self._wanted:
             return
-        self._cut_into_parts(parts if self._parts_pay(parts) else 1)
+        self._cut_into_parts(parts)
+        if not self._parts_pay():
+            self._cut_into_parts(1)
         lowering, clip = self._lowering, self._optimizer.clip_norm
         n_tiles = sum(self._weight_tiles(update) for update in self._wanted)
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1
@@ -101,13 +103,12 @@ class WeightUpdates:
         stride, product = lowering.size(update.weights), update.product
         update.product, update.source, update.parts = None, lowering.reserve(count * stride), count
         place = {"target": update.source + number * stride, "rows_end": lowering.plan.batch_size}
-        parts = {"parts": count, "part_stride": stride}
-        lowering.launch(product, **update.shape, **update.fields, **place, **parts)
+        lowering.launch(product, **update.shape, **update.fields, **place, parts=1, part_stride=stride)
 
-    def _parts_pay(self, parts):
+    def _parts_pay(self):
         """Say whether the sums of all parts are fewer numbers than what they are sums of."""
         cut = [update for update in self._wanted if update.product in CUT]
-        sums = parts * sum(self._lowering.size(update.weights) for update in cut)
+        sums = sum(update.parts * self._lowering.size(update.weights) for update in cut)
         read = 0
         for update in cut:
             window, weights = update.fields.get("window"), update.weights
@@ -165,11 +166,11 @@ class WeightUpdates:
         stride = lowering.size(update.weights)
         source = lowering.reserve(parts * stride) if update.product else update.source
         sums = {**update.shape, **update.fields, "target": source, "parts": parts, "part_stride": stride}
-        if update.product == DENSE:
+        if update.product == DENSE and not lowering.joins_parts(DENSE, **update.shape):
             for part in range(parts):
                 begin, end = (lowering.rows_before(k, parts) for k in (part, part + 1))
                 yield DENSE, {**sums, "target": source + part * stride, "rows_begin": begin, "rows_end": end}
-        elif update.product:  # its tiles are those of all parts
+        elif update.product:
             yield update.product, {**sums, "rows_end": batch_size}
         yield ADD_PARTS, {**stage, "source": source, "parts": parts, "part_stride": stride}
 

@@ -22,10 +22,21 @@ def built_in():
     )
 
 
-def program_for(device, dtype, network, loss=None, optimizer=None, precision="highest", n_networks=1, is_sparse=False):
+def program_for(
+    device,
+    dtype,
+    network,
+    loss=None,
+    optimizer=None,
+    precision="highest",
+    n_networks=1,
+    batch_size=0,
+    is_sparse=False,
+):
     """Return the program that knows every class of a network, its loss and its optimizer.
 
-    Its stages are cut for one of so many networks that share the device; ``is_sparse`` says how they read X.
+    Its stages are cut for one of so many networks that share the device, with batches of about so many rows;
+    ``is_sparse`` says how they read X.
     """
     every_layer = list(all_layers(network))
     vocabulary = built_in().including(
@@ -34,7 +45,7 @@ def program_for(device, dtype, network, loss=None, optimizer=None, precision="hi
         [type(optimizer)] if optimizer is not None else [],
     )
     dtype = np.dtype(dtype).name
-    tile = device.once((dtype, precision), lambda: tile_of(device, dtype, precision)).for_many(n_networks)
+    tile = device.once((dtype, precision), lambda: tile_of(device, dtype, precision)).for_many(n_networks, batch_size)
     optional = optional_sources(every_layer, is_sparse)
     return device.once((dtype, vocabulary, tile, optional), lambda: Program(device, dtype, vocabulary, tile, optional))
 

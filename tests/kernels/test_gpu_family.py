@@ -53,6 +53,8 @@ from skintricate.training import plans as kept_plans
 RANDOM = np.random.default_rng(0)
 NARROW, WIDE, IMAGES = (RANDOM.normal(size=size) for size in ((53, 13), (150, 300), (300, 784)))
 CLASSES, NUMBERS, DIGITS = RANDOM.integers(0, 3, 53), RANDOM.normal(size=(53, 2)), RANDOM.integers(0, 10, 300)
+# Of these, groups of few units take blocks of many rows, and sums of gradients in parts.
+MANY, MANY_CLASSES = RANDOM.normal(size=(700, 21)), RANDOM.integers(0, 3, 700)
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 CLASSIFIER = [Dense(7), TanH(), Dense(3), SoftMax()]
 CROSS_ENTROPY = {"loss": "categorical_cross_entropy"}
@@ -98,6 +100,18 @@ CASES = {
         {"optimizer": Momentum(0.05, clip_norm=0.5), "batch_size": 64, "alpha": 0.01},
     ),
     "narrow, clipped": (CLASSIFIER, NARROW, CLASSES, {**CROSS_ENTROPY, "optimizer": Adam(0.01, clip_norm=0.1)}),
+    "many rows": (
+        [Dense(50), TanH(), Dense(40), SiLU(), Dense(3), SoftMax()],
+        MANY,
+        MANY_CLASSES,
+        {**CROSS_ENTROPY, "batch_size": 500, "alpha": 0.1},
+    ),
+    "many rows, clipped": (
+        [Dense(130), ReLU(), Dense(5), TanH(), Dense(40, use_bias=False), SoftMax(), Dense(2)],
+        MANY,
+        MANY[:, :2],
+        {"optimizer": Momentum(0.05, clip_norm=0.5), "batch_size": 300, "sample_weight": np.arange(700) % 3},
+    ),
     "few rows": ([Dense(3), TanH(), Dense(1), TanH()], NARROW[:4], NUMBERS[:4, :1], {"optimizer": Momentum(0.1)}),
     "rows one by one": ([Dense(9), TanH(), Dense(2)], NARROW[:11], NUMBERS[:11], {"batch_size": 1}),
     "one row": ([Dense(9), TanH(), Dense(2)], NARROW[:1], NUMBERS[:1], {}),
@@ -124,7 +138,7 @@ VALIDATED = (
     {**CROSS_ENTROPY, "early_stopping": True, "validation_data": (NARROW[:17], CLASSES[:17]), "max_iter": 9},
 )
 # Those of which each tells something else of a program of one network.
-OWN = "classes", "weights", "layers of their own", "images", "clipped", "few rows", "rows one by one"
+OWN = "classes", "weights", "layers of their own", "images", "clipped", "many rows", "few rows", "rows one by one"
 SCHEDULES = {"staged": None, "one group": 1, "three groups": 3, "five groups": 5}
 
 
@@ -340,9 +354,9 @@ def test_a_program_of_many_networks(float64, gpu_tile, programs_pay_after, monke
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_number_does_not_depend_on_the_tile(dtype, float64, gpu_tile, plans):
-    """Few units get large tiles, many get small ones. Sums of losses follow the tiles."""
+    """Few units get large tiles, many get small ones; blocks of rows are small. Sums of losses follow the tiles."""
     results, losses, sizes = [], [], set()
-    for units in (1, 8, 25, 1000):
+    for units in (17, 25, 100, 1000):
         gpu_tile(units)
         model, history = train("images", float64, dtype)
         results.append([*model.state.weights, model.predict(IMAGES)])

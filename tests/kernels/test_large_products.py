@@ -1,5 +1,6 @@
 """Large products on a GPU's tensor cores, which no CPU has: against float64, at sizes that fill no tile."""
 
+import functools
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -284,8 +285,39 @@ def test_parts_of_a_batch_keep_the_units_busy(layers, batch_size, parts):
     assert GroupTile(132).parts_of(batch_size, weights) == 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "batch_size", "expected"),
+    [
+        ((20, 100), 1024, {"tiles": 14, "size": 16}),  # one barrier less is better
+        ((20, 100), 10_000, {"tiles": 33 * 4, "size": 32}),
+        ((100, 2), 10_000, {"tiles": 18 * 7, "size": 16}),
+        ((8, 16), 50_000, {"tiles": 132, "size": 16}),
+        ((8, 16), 4096, {"tiles": 32, "size": 16}),  # no part has fewer than 128 rows
+    ],
+)
+def test_gradients_of_many_rows_are_summed_in_parts(shape, batch_size, expected):
+    tile, (inputs, outputs) = GroupTile(132).for_many(1, batch_size), shape
+    cut = functools.partial(tile.cut, "dense_backward_weights", batch_size, 1, outputs, inputs, 1)
+    parts = tile.parts_of_dense(tile.parts_of(batch_size, []), batch_size, cut()["tiles"], inputs, outputs)
+    assert cut(parts=parts) == expected
+
+
 def test_small_gradients_beside_large_ones_have_fewer_parts():
     tile = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
     assert tile.parts_of_dense(5, 4096, 32, 512, 10) == 4
     assert tile.parts_of_dense(5, 4096, 28, 784, 512) == 5
     assert tile.parts_of_dense(5, 4096, 500, 512, 10) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1500, 4000, 70_000])
+def test_small_networks_with_many_rows(batch_size, gpu):
+    """Blocks of many rows, and sums of gradients in parts, though nothing is large."""
+    generator = np.random.default_rng(0)
+    X, layers = generator.normal(size=(80_000, 9)), [Dense(80), ReLU(), Dense(20), TanH(), Dense(3), SoftMax()]
+    histories = []
+    for device, dtype in ((gpu, "float32"), ("cpu", "float64")):
+        model = Model(layers, device=device, dtype=dtype, random_state=0)
+        options = {"loss": "categorical_cross_entropy", "batch_size": batch_size, "max_iter": 2, "alpha": 0.1}
+        histories.append(model.fit(X, (X[:, 0] > 0) + (X[:, 1] * X[:, 2] > 0), **options))
+    np.testing.assert_allclose(histories[0].step_loss, histories[1].step_loss, rtol=1e-4)
+    np.testing.assert_allclose(histories[0].accuracy, histories[1].accuracy, rtol=1e-3)

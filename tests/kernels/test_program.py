@@ -69,7 +69,7 @@ GPU = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
 
 @pytest.mark.parametrize(
     ("tile", "build"),
-    [(GPU, "all"), (GPU, "large"), (GroupTile(132, has_tensor_cores=True), "large"), (GPU.for_many(500), "all")],
+    [(GPU, "all"), (GPU, "large"), (GroupTile(132, has_tensor_cores=True), "large"), (GPU.for_many(500, 200), "all")],
     ids=["all", "large", "without wgmma", "whole network"],
 )
 def test_files_of_a_program_share_no_name_of_a_function(tile, build):

@@ -142,23 +142,24 @@ CASES = [
     *[(SMALL, MeanSquared(), optimizer) for optimizer in OPTIMIZERS],
     *[([*SMALL, Sigmoid()], loss, Adam(clip_norm=0.1)) for loss in LOSSES],
 ]
-# Of few rows, the gradients of several small layers are one phase.
-FEW_ROWS = ([Dense(5), TanH(), Dense(9), Sigmoid(), Dense(7), TanH(), Dense(3)], MeanSquared(), Adam())
+# Of few rows, the gradients of several small layers are one phase; of many, they are summed in parts.
+SEVERAL = ([Dense(5), TanH(), Dense(9), Sigmoid(), Dense(7), TanH(), Dense(3)], MeanSquared(), Adam())
 
 
 def trained(case, device, seed=0, batch_size=200):
     """Return all weights of a model that a case has trained."""
     network, loss, optimizer = case
-    X, Y = problem(loss, 450, 30)
+    n_samples = max(450, 2 * batch_size - 50)
+    X, Y = problem(loss, n_samples, 30)
     model = Model(network, device=device, random_state=seed)
     options = {"loss": loss, "optimizer": optimizer, "alpha": 0.01, "batch_size": batch_size, "max_iter": 4}
-    model.fit(0.3 * X, Y, sample_weight=np.linspace(0.1, 2, 450), **options)
+    model.fit(0.3 * X, Y, sample_weight=np.linspace(0.1, 2, n_samples), **options)
     return model.state.weights
 
 
 @pytest.mark.parametrize(
     ("case", "batch_size"),
-    [*((case, 200) for case in CASES), (FEW_ROWS, 10)],
+    [*((case, 200) for case in CASES), (SEVERAL, 10), (SEVERAL, 3000)],
     ids=lambda value: f"{value[0][1]}-{value[1]}-{value[2]}" if isinstance(value, tuple) else str(value),
 )
 def test_every_bit_on_a_gpu(case, batch_size, gpu, programs_pay_after):

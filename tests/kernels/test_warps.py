@@ -58,7 +58,7 @@ kernel void stage_of_warps(BUFFER_ARGUMENTS, const global Run *run, const global
 SOURCES = ("gpu/group", "gpu/dense", "gpu/mma", "gpu/warp", "gpu/warp_weights")
 # Rows behind others of X, so many that warps which share them take several steps each; and what an update scales by.
 BATCH, FIRST_ROW, RATE = 300, 7, 0.5
-WHOLE = GroupTile(1, has_tensor_cores=True).for_many(2)
+WHOLE = GroupTile(1, has_tensor_cores=True).for_many(2, BATCH)
 LARGE = GroupTile(1, has_tensor_cores=True, has_wgmma=True, is_large_batch=True, most_block_rows=64)
 
 

@@ -8,7 +8,7 @@ import pytest
 from contracts import OPTIMIZERS, problem
 
 from skintricate import Model
-from skintricate.kernels import GroupTile
+from skintricate.kernels import GroupTile, group_tile
 from skintricate.kernels.stage import OF_WARPS
 from skintricate.layers import GELU, Dense, ReLU, SoftMax, TanH
 from skintricate.losses import CategoricalCrossEntropy, MeanSquared
@@ -60,7 +60,14 @@ def trained(case, device, seed, dtype="float32", precision="highest", **more):
     return model.history_, model.state.weights
 
 
+@pytest.fixture
+def always(monkeypatch):
+    """Let groups train networks by themselves whatever their batches."""
+    monkeypatch.setattr(group_tile, "ROWS_OF_A_UNIT", 1)
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.usefixtures("always")
 def test_they_are_as_good_as_in_float64(case, gpu):
     found = run_together([functools.partial(trained, case, gpu, seed) for seed in range(N_NETWORKS)])
     for seed in (0, N_NETWORKS - 1):
@@ -102,7 +109,7 @@ def test_in_tf32(gpu):
 
 def cut(kernel, batch_size, inputs, outputs):
     """Return how a group cuts a product of a network that it has for itself."""
-    tile = GroupTile(132, has_tensor_cores=True).for_many(500)
+    tile = GroupTile(132, has_tensor_cores=True).for_many(500, 300)
     return tile.cut(kernel, batch_size, inputs * outputs, outputs, inputs, bias=1)
 
 
@@ -124,8 +131,22 @@ def test_warps_share_tiles(kernel, shape, tiles, log_slices):
     assert cut(kernel, *shape) == {"tiles": tiles, "size": OF_WARPS, "log_slices": log_slices}
 
 
+@pytest.mark.parametrize(
+    ("n_networks", "batch_size", "is_whole"),
+    [
+        *[(500, 200, True), (66, 200, True), (33, 200, True), (20, 200, False), (20, 5000, False), (1, 5000, False)],
+        *[(50, 128, True), (33, 128, False), (140, 64, True), (66, 64, False), (500, 32, False)],
+    ],
+)
+def test_a_group_alone_is_better_than_a_few_units_with_few_rows_each(n_networks, batch_size, is_whole):
+    tile = GroupTile(132, has_tensor_cores=True).for_many(n_networks, batch_size)
+    assert tile.is_whole_network == is_whole
+    assert tile.units == (1 if is_whole else max(1, 132 // n_networks))
+    assert not GroupTile(132).for_many(n_networks, batch_size).is_whole_network
+
+
 @pytest.mark.parametrize(("outputs", "rows"), [(10, 256), (16, 256), (17, 64)])
 def test_an_item_has_a_whole_row_of_a_narrow_last_layer(outputs, rows):
-    tile = GroupTile(132, has_tensor_cores=True).for_many(500)
+    tile = GroupTile(132, has_tensor_cores=True).for_many(500, 300)
     weights = [SimpleNamespace(inputs=64, columns=100), SimpleNamespace(inputs=100, columns=outputs)]
     assert tile.for_products(300, weights).block_rows(300) == rows

@@ -101,16 +101,36 @@ static inline void apply_gradient(STEP step, STAGE stage, int i, int o, real gra
     else update_weights(step, stage, i, o, gradient);
 }
 
-/* Vector (i, o) of a sum of gradients that is stored, to be added up. */
-static inline void store_gradient(STEP step, STAGE stage, int i, int o, real gradient) {
+/* The parts of a batch whose gradients of weights are summed apart. Where batches have many rows, a stage's tiles are those of
+ * all parts, one after another, and each has a place of its own for the sums; else each part is a stage. */
+#ifdef MANY_ROWS
+static inline int parts_of(STAGE stage) { return LARGER(stage->parts, 1); }
+#else
+static inline int parts_of(STAGE stage) { return 1; }
+#endif
+static inline int tiles_of_part(STAGE stage) { return stage->tiles / parts_of(stage); }
+static inline int part_of_tile(STAGE stage, int tile) { return parts_of(stage) == 1 ? 0 : tile / tiles_of_part(stage); }
+/* Rows [begin, end) of a part. */
+static inline int begin_of_part(STAGE stage, int part) {
+    const int rows = stage->rows_end - stage->rows_begin;
+    return stage->rows_begin + part * ((rows + parts_of(stage) - 1) / parts_of(stage));
+}
+static inline int end_of_part(STEP step, STAGE stage, int part) {
+    const int end = SMALLER(stage->rows_end, step->rows);
+    return parts_of(stage) == 1 ? end : SMALLER(end, begin_of_part(stage, part + 1));
+}
+
+/* Vector (i, o) of a part's sum of gradients that is stored, to be added up. */
+static inline void store_gradient(STEP step, STAGE stage, int part, int i, int o, real gradient) {
     const int width = padded(stage->outputs);
-    if (i < stage->inputs + stage->bias && o < width) store(gradient, step->workspace + stage->target + (size_t)i * width + o);
+    global scalar *sums = step->workspace + stage->target + (size_t)part * stage->part_stride;
+    if (i < stage->inputs + stage->bias && o < width) store(gradient, sums + (size_t)i * width + o);
 }
 
 /* The same, or the whole sum, which ends in the update. */
-static inline void finish_weights(STEP step, STAGE stage, int i, int o, real gradient,
+static inline void finish_weights(STEP step, STAGE stage, int part, int i, int o, real gradient,
                                   Squares *squares) {
-    if (stage->parts) store_gradient(step, stage, i, o, gradient);
+    if (stage->parts) store_gradient(step, stage, part, i, o, gradient);
     else if (i < stage->inputs + stage->bias && o < padded(stage->outputs)) apply_gradient(step, stage, i, o, gradient, squares);
 }
 

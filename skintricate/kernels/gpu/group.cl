@@ -8,8 +8,9 @@
 #define ITEM ((int)get_local_id(0))
 #define SYNC_LOCAL barrier(CLK_LOCAL_MEM_FENCE)
 #define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
-/* Rows of a block at most. Scratch holds what narrow products keep, a chunk of the block and a sum for every work-item
- * and row, and the ring of a wide product, which is a vector a work-item more. */
+/* Rows of a block at most, or where a program is for many rows, of what a product takes of one. Scratch holds what narrow
+ * products keep, a chunk of the block and a sum for every work-item and row, and the ring of a wide product, which is a vector
+ * a work-item more. */
 #define MOST_BLOCK_ROWS 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 /* Where products are warps', only sums and what warps exchange need it, and blocks have more rows. A whole network takes a
@@ -21,7 +22,11 @@
 #define MOST_LOSS_ROWS 64
 #define SCRATCH (4 * WIDTH * ITEMS)
 #else
+#ifdef MANY_ROWS
+#define MOST_LOSS_ROWS 64
+#else
 #define MOST_LOSS_ROWS MOST_BLOCK_ROWS
+#endif
 #define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
 #endif
 

@@ -1,5 +1,5 @@
 /* Products of a block of rows with a small matrix, by one work-group: result = rows times b, b of I rows by O columns.
- * slices.cl is its twin for large batches.
+ * slices.cl is its twin for large batches; many_rows.cl says how larger blocks come here.
  *
  * A work-item sums one vector of columns of every row of the block, over its slice of the rows of b: every `slices`-th.
  * Slices follow from I and O, so a row's result does not depend on its block. What comes from global memory is asked
@@ -89,6 +89,7 @@ static inline void narrow_few(STEP step, STAGE stage, const global scalar *b, in
     }
 }
 
+#ifndef MANY_ROWS
 FUNCTION void dense_rows(STEP step, STAGE stage, int n0, int count, local scalar *scratch) {
     const global scalar *b = step->parameters + stage->weights;
     const int vectors = padded(stage->outputs) / WIDTH;
@@ -98,3 +99,4 @@ FUNCTION void dense_rows(STEP step, STAGE stage, int n0, int count, local scalar
     else if (count <= 4) narrow_4(step, stage, b, n0, count, scratch);
     else narrow_8(step, stage, b, n0, count, scratch);
 }
+#endif

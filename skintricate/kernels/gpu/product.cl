@@ -217,14 +217,14 @@ DEFINE_SUM_OF_ROWS(sum_input_, stage->inputs, WEIGHTS_BY_ROWS)
     if (looks_up) left = input_row(step, stage, SMALLER((first) + VECTOR_ROW(SIZE / WIDTH), end - 1), inputs); \
     else left += CHUNK_DEPTH * padded(inputs);                                                    \
 }
-static inline void JOIN(sum_weights_, SIZE)(STEP step, STAGE stage, int r0, int j0,
+static inline void JOIN(sum_weights_, SIZE)(STEP step, STAGE stage, int part, int r0, int j0,
                                             local scalar *scratch) {
-    const int inputs = stage->inputs, width = padded(stage->outputs), end = SMALLER(stage->rows_end, step->rows);
-    const int row = stage->rows_begin + VECTOR_ROW(SIZE / WIDTH);
+    const int inputs = stage->inputs, width = padded(stage->outputs), end = end_of_part(step, stage, part);
+    const int row = begin_of_part(stage, part) + VECTOR_ROW(SIZE / WIDTH);
     const bool ones = stage->bias, looks_up = stage->source < 0 && step->run->ordered;
     const global scalar *dz = step->workspace + stage->gradient;
     const global scalar *left = input_row(step, stage, looks_up ? SMALLER(row, end - 1) : row, inputs);
-    SUM_CHUNKS(stage->rows_begin, end, INPUT_BY_COLUMNS, OUTPUT_GRADIENT, LOOK_UP, JOIN(multiply_columns_, SIZE))
+    SUM_CHUNKS(begin_of_part(stage, part), end, INPUT_BY_COLUMNS, OUTPUT_GRADIENT, LOOK_UP, JOIN(multiply_columns_, SIZE))
     JOIN(add_slices_, SIZE)(c, false, scratch);
 }
 

@@ -1,20 +1,21 @@
 /* Wide products, a tile of stage->size x stage->size by a work-group. Tiles of a stage: row tiles run fastest. */
 
 #ifndef WHOLE_NETWORK
-#define DEFINE_SUM(NAME)                                                                          \
-static inline void NAME(STEP step, STAGE stage, int row, int column, local scalar *scratch) { \
-    if (stage->size == 16) JOIN(NAME, _16)(step, stage, row, column, scratch);                    \
-    else if (stage->size == 32) JOIN(NAME, _32)(step, stage, row, column, scratch);               \
-    IF_64(else JOIN(NAME, _64)(step, stage, row, column, scratch);)                               \
+#define DEFINE_SUM(NAME, PARAMETERS, ...)                                                         \
+static inline void NAME PARAMETERS {                                                              \
+    if (stage->size == 16) JOIN(NAME, _16)(__VA_ARGS__);                                          \
+    else if (stage->size == 32) JOIN(NAME, _32)(__VA_ARGS__);                                     \
+    IF_64(else JOIN(NAME, _64)(__VA_ARGS__);)                                                     \
 }
 #if LARGEST_SIZE >= 64
 #define IF_64(STATEMENT) STATEMENT
 #else
 #define IF_64(STATEMENT)
 #endif
-DEFINE_SUM(sum_forward)
-DEFINE_SUM(sum_input)
-DEFINE_SUM(sum_weights)
+DEFINE_SUM(sum_forward, (STEP step, STAGE stage, int r0, int j0, local scalar *scratch), step, stage, r0, j0, scratch)
+DEFINE_SUM(sum_input, (STEP step, STAGE stage, int r0, int j0, local scalar *scratch), step, stage, r0, j0, scratch)
+DEFINE_SUM(sum_weights, (STEP step, STAGE stage, int part, int r0, int j0, local scalar *scratch), step, stage, part, r0, j0,
+           scratch)
 
 /* Run STATEMENT for each vector `sum` of the tile, at row r and column j of the result. */
 #define FOR_SUMS(STATEMENT)                                                                       \
@@ -37,10 +38,11 @@ static inline void wide_rows(STEP step, STAGE stage, int tile, local scalar *scr
 
 static inline void wide_weights(STEP step, STAGE stage, int tile, local scalar *scratch) {
     const int row_tiles = (stage->inputs + stage->bias + stage->size - 1) / stage->size;
-    const int r0 = tile % row_tiles * stage->size, j0 = tile / row_tiles * stage->size;
+    const int part = part_of_tile(stage, tile), tile_of_part = tile - part * tiles_of_part(stage);
+    const int r0 = tile_of_part % row_tiles * stage->size, j0 = tile_of_part / row_tiles * stage->size;
     Squares squares = {0, 0};
-    sum_weights(step, stage, r0, j0, scratch);
-    FOR_SUMS(finish_weights(step, stage, r, j, sum, &squares));
+    sum_weights(step, stage, part, r0, j0, scratch);
+    FOR_SUMS(finish_weights(step, stage, part, r, j, sum, &squares));
     if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 #endif
@@ -60,7 +62,7 @@ static inline void few_weights(STEP step, STAGE stage, int tile, local scalar *s
             const scalar x = i < stage->inputs ? input_row(step, stage, n, stage->inputs)[i] : (scalar)1;
             sum = MULTIPLY_ADD((real)x, load(dz + (size_t)n * width), sum);
         }
-    finish_weights(step, stage, i, o, sum, &squares);
+    finish_weights(step, stage, 0, i, o, sum, &squares);
     if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 
