@@ -22,7 +22,7 @@ import scipy.sparse
 from skintricate import Model, layers, losses, optimizers
 from skintricate.backend.context import Device, open_device
 from skintricate.backend.launch import Launcher
-from skintricate.kernels import GroupTile, Program, Tile, specialized
+from skintricate.kernels import GroupTile, Program, Tile, group_tile, specialized
 from skintricate.layers import (
     ELU,
     GELU,
@@ -70,6 +70,8 @@ TILES = {
     "cpu8": Tile(8, 4, 2, "mad", parts=2),
     "cpu16": Tile(16, 8, 3, "contracted", parts=3),
 }
+# Rows of a part of a batch for which gradients are summed apart on a GPU: some batches of this page have several.
+group_tile.LEAST_ROWS_OF_A_PART = 32
 # A budget, in scalars, that holds the network of the case "streamed" and a few batches, not the data.
 STREAMED_LIMIT = 3500
 
