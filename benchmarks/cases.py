@@ -73,6 +73,7 @@ GPU_CASES = (
     Case("two-classes", (20, 100, 2), 200, 2000, 100),
     CASES[2],
     CASES[3],
+    Case("many-rows", (20, 100, 2), 10_000, 100_000, 20),
     Case("mnist-deep", (784, 512, 512, 10), 4096, 40_960, 4, precisions=("highest", "high")),
     Case("square", (4096, 4096, 4096, 10), 4096, 8192, 4, rate=0.0001, precisions=("highest", "high")),
 )

@@ -107,7 +107,8 @@ typedef struct {
     int activation_constants;
     int rows_begin;     /* rows of the batch that a gradient of weights sums over */
     int rows_end;
-    int parts;          /* how many such sums are stored, from `source` or `target`; 0: the sum ends in the update */
+    int parts;          /* how many such sums are stored, from `source` or `target`, by this stage or by as many; 0: the
+                         * sum ends in the update */
     int part_stride;    /* from one of them to the next */
     int losses;         /* column of the partial losses that this stage writes first, or -1 */
     int id;             /* distinguishes random streams */

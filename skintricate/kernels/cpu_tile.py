@@ -1,5 +1,6 @@
 """The tile of a CPU: what a work-item makes of a stage, with vectors in registers."""
 
+import math
 from dataclasses import dataclass
 
 from skintricate.kernels.build import Build, type_options
@@ -90,6 +91,9 @@ class Tile:
         """The layout of matrices that this tile walks."""
         return Layout(self.width, self.width * self.columns)
 
+    # Stages of a launch that trains whole epochs: it reads their table where it lies.
+    most_stages = math.inf
+
     def for_many(self, n_networks, batch_size):
         """Return the tile that cuts stages for one of so many networks at once."""
         return self
@@ -102,7 +106,7 @@ class Tile:
         """Return the columns of a row of X on the device, padding included."""
         return columns
 
-    def for_products(self, batch_size, weights):
+    def for_products(self, batch_size, weights, has_images=False):
         """Return the tile that cuts the stages of a network whose dense layers have these weights: any is cut alike."""
         return self
 

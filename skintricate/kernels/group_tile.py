@@ -10,6 +10,7 @@ from skintricate.kernels.build import Build, type_options
 from skintricate.kernels.stage import (
     COLUMN_STAGES,
     MOST_PARTS,
+    MOST_STAGES,
     OF_WARPS,
     PACKED_TOGETHER,
     PRODUCTS,
@@ -23,22 +24,22 @@ from skintricate.kernels.stage import (
 PASSES = {"highest": 3, "high": 1, "medium": 0}
 # Local memory that kernels take at most.
 LOCAL_BYTES = 48 * 2**10
-# Tiles of warps, which have more rows in a network that a group has for itself, and rows of a block where all products
-# are theirs; see gpu/warp.cl and gpu/group.cl.
-WARP_ROWS, WHOLE_ROWS, WARP_COLUMNS, WARP_ITEMS, LOSS_ROWS = 16, 32, 32, 32, 64
-# Rows that a narrow product takes at once, which are those of a block where batches do not have many.
-ROWS_AT_ONCE = 8
+# Tiles of warps, which have more rows in a network that a group has for itself; see gpu/warp.cl.
+WARP_ROWS, WHOLE_ROWS, WARP_COLUMNS, WARP_ITEMS = 16, 32, 32, 32
+# Rows of a block at most: where batches have few, and where they have many or all products are made by warps; see
+# gpu/group.cl.
+FEW_BLOCK_ROWS, MANY_BLOCK_ROWS = 8, 64
 # Columns of a last layer, up to which an item has a whole row where a group trains a network by itself.
 FEW_COLUMNS = 16
 # What the end of a tile of weights costs, in steps of sixteen rows; less where two warps share it.
 END_OF_TILE, END_OF_HALF_A_TILE = 4, 3
-# Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none. And
-# from which on gradients of weights that are not large are summed in parts, which takes a barrier.
-LEAST_ROWS, LEAST_ROWS_IN_PARTS = 8, 15
-# Rows of such a part at least, and what a chunk of its sum costs, by the size of its tile, in cycles.
-LEAST_ROWS_OF_A_PART, CHUNK_CYCLES = 128, {16: 400, 32: 400, 64: 600}
-# Work-items of a group that trains a network by itself: several groups share a compute unit. It takes no longer than a few
-# units together would where these had so many rows each: they wait for each other, and use no tensor cores.
+# Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none.
+LEAST_ROWS = 8
+# The same, from which on gradients of weights that are not large are summed in parts, which takes a barrier; rows of a
+# part at least, and what a chunk of its sum costs, by the size of its tile, in cycles.
+LEAST_ROWS_IN_PARTS, LEAST_ROWS_OF_A_PART, CHUNK_CYCLES = 15, 128, {16: 400, 32: 400, 64: 600}
+# Work-items of a group that trains a network by itself: several groups share a compute unit. With so many rows for each
+# of a few units, products by warps are faster there, too.
 WHOLE_ITEMS, MOST_UNITS_OF_A_GROUP, ROWS_OF_A_UNIT = 256, 4, 50
 # Kernels of large products, and of what stands beside them in a large batch.
 LARGE_KERNELS = ("tensor_forward", "tensor_input", "tensor_weights", "pack_operands", "large_rows")
@@ -77,7 +78,7 @@ class GroupTile:
         Work-items of a group.
     narrow_weights, narrow_columns : int, default=16384, 16
         Products of fewer weights, or as few columns, are made by the group that has the rows.
-    most_block_rows : int, default=ROWS_AT_ONCE
+    most_block_rows : int, default=FEW_BLOCK_ROWS
         Rows that a group has at once.
     is_whole_network : bool, default=False
         Whether a group trains a network by itself; its products are made by warps, see ``gpu/warp.cl``.
@@ -100,7 +101,7 @@ class GroupTile:
     local_size: int = 256
     narrow_weights: int = 16384
     narrow_columns: int = 16
-    most_block_rows: int = ROWS_AT_ONCE
+    most_block_rows: int = FEW_BLOCK_ROWS
     is_whole_network: bool = False
     has_many_rows: bool = False
     is_large_batch: bool = False
@@ -114,6 +115,8 @@ class GroupTile:
     # A product of so many operations is worth a launch of its own; so many rows, a part, which begins at a multiple.
     large_product, large_part, part_unit = 5e8, 512, 32
     tensor_rows, tensor_columns = 128, 128
+    # Stages of a launch that trains whole epochs.
+    most_stages = MOST_STAGES
 
     @classmethod
     def of(cls, device, dtype, precision="highest"):
@@ -133,11 +136,9 @@ class GroupTile:
     @property
     def unused_sources(self):
         """Files of the family that its program does without: those of products that it never makes."""
-        return (
-            ("gpu/product", "gpu/narrow", "gpu/many_rows", "gpu/staged")
-            if self.is_whole_network
-            else ("gpu/mma", "gpu/warp", "gpu/warp_weights", *(() if self.has_many_rows else ("gpu/many_rows",)))
-        )
+        if self.is_whole_network:
+            return "gpu/product", "gpu/narrow", "gpu/few_rows", "gpu/many_rows", "gpu/staged"
+        return "gpu/mma", "gpu/warp", "gpu/warp_weights", "gpu/few_rows" if self.has_many_rows else "gpu/many_rows"
 
     @property
     def large_sources(self):
@@ -202,23 +203,28 @@ class GroupTile:
         return Layout(self.width, self.width << 24)
 
     def for_many(self, n_networks, batch_size):
-        """Return the tile that cuts stages for one of so many networks at once: each has its share of the units."""
+        """Return the tile that cuts stages for one of so many networks at once: each has its share of the units.
+
+        Their batches have up to so many rows; 0 in predictions.
+        """
         units = max(1, self.units // n_networks)
         if not self.has_tensor_cores or units > min(MOST_UNITS_OF_A_GROUP, batch_size // ROWS_OF_A_UNIT):
             if batch_size < LEAST_ROWS * units:
                 return replace(self, units=units)
-            return replace(self, units=units, has_many_rows=True, most_block_rows=LOSS_ROWS)
-        whole = {"is_whole_network": True, "most_block_rows": LOSS_ROWS, "local_size": WHOLE_ITEMS, "sizes": ()}
+            return replace(self, units=units, has_many_rows=True, most_block_rows=MANY_BLOCK_ROWS)
+        whole = {"is_whole_network": True, "most_block_rows": MANY_BLOCK_ROWS, "local_size": WHOLE_ITEMS, "sizes": ()}
         return replace(self, units=1, **whole)
 
-    def for_products(self, batch_size, weights):
+    def for_products(self, batch_size, weights, has_images=False):
         """Return the tile that cuts the stages of a network whose dense layers have these weights."""
         if self.is_whole_network and weights and weights[-1].columns <= FEW_COLUMNS:
             return replace(self, most_block_rows=self.local_size)
         large = any(self.is_large(batch_size, w.inputs, w.columns) for w in weights)
-        if not large or not self.has_wgmma or self.is_whole_network or batch_size < LEAST_ROWS * self.units:
-            return self
-        return replace(self, is_large_batch=True, most_block_rows=LOSS_ROWS)
+        if large and self.has_wgmma and not self.is_whole_network and batch_size >= LEAST_ROWS * self.units:
+            return replace(self, is_large_batch=True, most_block_rows=MANY_BLOCK_ROWS)
+        if self.has_many_rows and has_images:  # a few of their rows are work enough for a group
+            return replace(self, most_block_rows=FEW_BLOCK_ROWS)
+        return self
 
     def x_columns(self, columns):
         """Return the columns of a row of X on the device, padding included."""
@@ -233,7 +239,7 @@ class GroupTile:
             return min(max(rows, WARP_ROWS), self.most_block_rows)
         rows = 2 ** (-(-batch_size // self.units) - 1).bit_length()
         # Few rows are one group's, which then waits for nobody.
-        return ROWS_AT_ONCE if batch_size <= ROWS_AT_ONCE else min(rows, self.most_block_rows)
+        return FEW_BLOCK_ROWS if batch_size <= FEW_BLOCK_ROWS else min(rows, self.most_block_rows)
 
     def order_tiles(self, n_samples, side):
         """Return the work-groups that make the order of an epoch."""
@@ -321,7 +327,7 @@ class GroupTile:
         if kernel not in ("dense_forward", "dense_backward_input"):
             return {"log_lanes": min(lanes, (self.local_size // self.most_block_rows - 1).bit_length())}
         # A chunk of a block is a multiple of the slices, so that the order of a sum does not depend on the block.
-        most = self.local_size * self.width // ROWS_AT_ONCE
+        most = self.local_size * self.width // FEW_BLOCK_ROWS
         slices = min(
             (-(-inputs // 8) - 1).bit_length(), (self.local_size >> lanes).bit_length() - 1, most.bit_length() - 1
         )
@@ -346,7 +352,7 @@ class GroupTile:
         return {"tiles": tiles, "size": size}
 
     def _squares_of_parts(self, rows, columns, batch_size):
-        """Return the size whose tiles, as many for each part of the batch as units allow, are made first; and the tiles."""
+        """Return the size whose tiles, with as many parts as units allow, are done soonest; and the tiles."""
         most = self._most_parts(batch_size)
 
         def tiles(size):

@@ -26,7 +26,7 @@ SHARED_SOURCES = ("epoch", "dropout", "turn")
 # Those of layers that not every network has; whatever it asks for, it has these two of them.
 OPTIONAL_SOURCES, NEEDED_BY_ALL = ("places", *OPTIONAL_ROW_STAGES), ("places", "shapes")
 CPU_SOURCES = ("dense", "sparse", "clip", "elementwise", "softmax", "loss", "epoch", "validation", "rows", "resident")
-GPU_PRODUCTS = ("narrow", "many_rows", "product", "mma", "warp", "warp_weights", "wide")
+GPU_PRODUCTS = ("narrow", "few_rows", "many_rows", "product", "mma", "warp", "warp_weights", "wide")
 GPU_SOURCES = (*GPU_PRODUCTS, "elementwise", "loss", "rows", "tables", "staged", "resident")
 SOURCES = {
     "cpu": (

@@ -75,6 +75,7 @@ class Lowering(StageWriter):
         if linked:
             layers = layers[:-1]
         steps, y = self._emit_forward(layers)
+        self.n_validation_stages = 0 if self._scored is None else len(self._stages) + 1
         self.plan.output = output = self._flat(y)
         takes_blocks = self._tile.family == "gpu" or self._weight_bytes() <= CACHED_WEIGHTS
         if self.training:

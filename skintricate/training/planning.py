@@ -66,7 +66,9 @@ def devices_of_training(devices, dtype, network, data, options):
         plan, itemsize = lower_training(network, data, program, options, None), np.dtype(dtype).itemsize
         if not split.can_be_split(plan) or not split.pays(plan, options.precision, itemsize, len(equal)):
             return devices[:1]
-        plan = lower_training(network, data, program, options, None, share=Share(0, len(equal)))
+        share = Share(0, len(equal))
+        program = _program_of_training(first, dtype, network, data, options, share=share)
+        plan = lower_training(network, data, program, options, None, share=share)
         steps = _steps_that_fit(first.budget, plan, data, program.tile, None, options, np.dtype(dtype), False)
     except DeviceMemoryError:
         return devices[:1]

@@ -18,6 +18,11 @@ class FitRequest:
     data: Data
     options: object
 
+    @property
+    def batch_size(self):
+        """The rows of a batch."""
+        return min(self.options.batch_size, len(self.data))
+
 
 @dataclass
 class PredictRequest:
@@ -29,6 +34,7 @@ class PredictRequest:
     state: NetworkState
     X: object
     precision: str = "highest"
+    batch_size = 0  # its rows follow from the device's memory
 
 
 def ask(request):

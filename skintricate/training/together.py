@@ -1,8 +1,8 @@
 """Many networks at once: trained in the same launches, and asked for predictions in the same launches."""
 
 import logging
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,12 +69,14 @@ class Together:
 
     def _run(self, requests, make_member, run, does):
         """Make the members, let those that can share launches run, and return the outcome of every request."""
-        outcomes, lots = [None] * len(requests), {}
-        counts = Counter(map(_kind, requests))
+        outcomes, lots, kinds = [None] * len(requests), {}, {}
+        for request in requests:
+            kinds.setdefault(_kind(request), []).append(request.batch_size)
+        crowds = {kind: Crowd(len(batch_sizes), max(batch_sizes)) for kind, batch_sizes in kinds.items()}
         for number, request in enumerate(requests):
             try:
                 with device_errors(request.device):
-                    program, member = make_member(request, counts[_kind(request)])
+                    program, member = make_member(request, crowds[_kind(request)])
             except (_Apart, DeviceMemoryError) as reason:
                 log.info("A network %s by itself: %s.", does, reason)
             except Exception as error:
@@ -146,7 +148,7 @@ class Together:
         if some:
             yield some
 
-    def _member_to_train(self, request, n_on_device):
+    def _member_to_train(self, request, crowd):
         """Return the program and the member of a request, or raise ``_Apart``."""
         options, data = request.options, request.data
         if options.callbacks or options.metrics:
@@ -165,8 +167,8 @@ class Together:
             options.loss,
             options.optimizer,
             options.precision,
-            n_networks=n_on_device,
-            batch_size=min(options.batch_size, len(data)),
+            n_networks=crowd.n_networks,
+            batch_size=crowd.batch_size,
         )
         return program, _that_suits(request, program, TrainedMember(request, program))
 
@@ -207,6 +209,13 @@ def _on_all_devices(lots, run_lot):
 
 class _Apart(Exception):
     """Why a network cannot share launches."""
+
+
+class Crowd(NamedTuple):
+    """How many networks of a kind there are, and the most rows of their batches."""
+
+    n_networks: int
+    batch_size: int
 
 
 def _kind(request):

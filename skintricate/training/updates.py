@@ -75,9 +75,9 @@ class WeightUpdates:
         if not self._wanted:
             return
         self._cut_into_parts(parts)
-        if not self._parts_pay():
-            self._cut_into_parts(1)
         lowering, clip = self._lowering, self._optimizer.clip_norm
+        if not self._parts_pay() or not lowering.has_room_for(self._n_stages()):
+            self._cut_into_parts(1)
         n_tiles = sum(self._weight_tiles(update) for update in self._wanted)
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1
         updates = self._update_stages(norms)
@@ -103,6 +103,7 @@ class WeightUpdates:
         stride, product = lowering.size(update.weights), update.product
         update.product, update.source, update.parts = None, lowering.reserve(count * stride), count
         place = {"target": update.source + number * stride, "rows_end": lowering.plan.batch_size}
+        # The stage sums one part, that of this device.
         lowering.launch(product, **update.shape, **update.fields, **place, parts=1, part_stride=stride)
 
     def _parts_pay(self):
@@ -118,6 +119,18 @@ class WeightUpdates:
                 read += window.height * window.width * weights.channels
                 read += window.out_height * window.out_width * weights.columns
         return sums < self._lowering.plan.batch_size * read
+
+    def _n_stages(self):
+        """Return how many stages gradients and updates will be."""
+        clipped = self._optimizer.clip_norm is not None
+        direct = [self._is_direct(update) for update in self._wanted]
+        products = [1 if self._joins_parts(update) else update.parts for update in self._wanted if update.product]
+        return sum(products) + direct.count(False) + clipped * (1 + len(self._wanted))
+
+    def _joins_parts(self, update):
+        """Say whether one stage makes the sums of all parts."""
+        lowering = self._lowering
+        return update.product != DENSE or update.parts == 1 or lowering.joins_parts(DENSE, **update.shape)
 
     def _cut_into_parts(self, parts):
         """Decide into how many parts each product is cut."""
@@ -166,12 +179,12 @@ class WeightUpdates:
         stride = lowering.size(update.weights)
         source = lowering.reserve(parts * stride) if update.product else update.source
         sums = {**update.shape, **update.fields, "target": source, "parts": parts, "part_stride": stride}
-        if update.product == DENSE and not lowering.joins_parts(DENSE, **update.shape):
+        if update.product and self._joins_parts(update):
+            yield update.product, {**sums, "rows_end": batch_size}
+        elif update.product:
             for part in range(parts):
                 begin, end = (lowering.rows_before(k, parts) for k in (part, part + 1))
                 yield DENSE, {**sums, "target": source + part * stride, "rows_begin": begin, "rows_end": end}
-        elif update.product:
-            yield update.product, {**sums, "rows_end": batch_size}
         yield ADD_PARTS, {**stage, "source": source, "parts": parts, "part_stride": stride}
 
     def _emit_clipped(self, stages, norms, n_norms):

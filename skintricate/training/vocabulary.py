@@ -35,8 +35,8 @@ def program_for(
 ):
     """Return the program that knows every class of a network, its loss and its optimizer.
 
-    Its stages are cut for one of so many networks that share the device, with batches of about so many rows;
-    ``is_sparse`` says how they read X.
+    Its stages are cut for one of so many networks that share the device, with batches of up to so many rows, 0 in
+    predictions; ``is_sparse`` says how they read X.
     """
     every_layer = list(all_layers(network))
     vocabulary = built_in().including(

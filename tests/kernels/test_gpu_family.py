@@ -27,15 +27,18 @@ from contracts import (
 from skintricate import Model, list_devices
 from skintricate.backend import Device, open_device
 from skintricate.exceptions import DeviceError
-from skintricate.kernels import GroupTile
+from skintricate.kernels import GroupTile, group_tile
+from skintricate.kernels.stage import MOST_STAGES
 from skintricate.layers import (
     ELU,
     GELU,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
     Identity,
+    LayerNorm,
     MaxPool2D,
     ReLU,
     Reshape,
@@ -53,7 +56,6 @@ from skintricate.training import plans as kept_plans
 RANDOM = np.random.default_rng(0)
 NARROW, WIDE, IMAGES = (RANDOM.normal(size=size) for size in ((53, 13), (150, 300), (300, 784)))
 CLASSES, NUMBERS, DIGITS = RANDOM.integers(0, 3, 53), RANDOM.normal(size=(53, 2)), RANDOM.integers(0, 10, 300)
-# Of these, groups of few units take blocks of many rows, and sums of gradients in parts.
 MANY, MANY_CLASSES = RANDOM.normal(size=(700, 21)), RANDOM.integers(0, 3, 700)
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 CLASSIFIER = [Dense(7), TanH(), Dense(3), SoftMax()]
@@ -100,18 +102,6 @@ CASES = {
         {"optimizer": Momentum(0.05, clip_norm=0.5), "batch_size": 64, "alpha": 0.01},
     ),
     "narrow, clipped": (CLASSIFIER, NARROW, CLASSES, {**CROSS_ENTROPY, "optimizer": Adam(0.01, clip_norm=0.1)}),
-    "many rows": (
-        [Dense(50), TanH(), Dense(40), SiLU(), Dense(3), SoftMax()],
-        MANY,
-        MANY_CLASSES,
-        {**CROSS_ENTROPY, "batch_size": 500, "alpha": 0.1},
-    ),
-    "many rows, clipped": (
-        [Dense(130), ReLU(), Dense(5), TanH(), Dense(40, use_bias=False), SoftMax(), Dense(2)],
-        MANY,
-        MANY[:, :2],
-        {"optimizer": Momentum(0.05, clip_norm=0.5), "batch_size": 300, "sample_weight": np.arange(700) % 3},
-    ),
     "few rows": ([Dense(3), TanH(), Dense(1), TanH()], NARROW[:4], NUMBERS[:4, :1], {"optimizer": Momentum(0.1)}),
     "rows one by one": ([Dense(9), TanH(), Dense(2)], NARROW[:11], NUMBERS[:11], {"batch_size": 1}),
     "one row": ([Dense(9), TanH(), Dense(2)], NARROW[:1], NUMBERS[:1], {}),
@@ -123,6 +113,41 @@ CASES = {
         NARROW,
         CLASSES,
         {**CROSS_ENTROPY, "n_iter_no_change": 2, "tol": 0.05, "max_iter": 30},
+    ),
+}
+# Of these, groups of eight units take blocks of many rows, and sums of gradients in parts; those of images take small
+# blocks. A long sum is shared by the items of a group, short ones are an item's alone.
+MANY_ROWS = {
+    "classes": (
+        [Dense(50), TanH(), Dense(40), SiLU(), Dense(3), SoftMax()],
+        MANY,
+        MANY_CLASSES,
+        {**CROSS_ENTROPY, "batch_size": 500, "alpha": 0.1},
+    ),
+    "clipped": (
+        [Dense(130), ReLU(), Dense(5), TanH(), Dense(40, use_bias=False), SoftMax(), Dense(2)],
+        MANY,
+        MANY[:, :2],
+        {"optimizer": Momentum(0.05, clip_norm=0.5), "batch_size": 300, "sample_weight": np.arange(700) % 3},
+    ),
+    "a long sum": ([Dense(4), TanH(), Dense(2)], RANDOM.normal(size=(300, 261)), MANY[:300, :2], {"batch_size": 299}),
+    "normalised": (
+        [Dense(9), BatchNorm(), TanH(), LayerNorm(), Dense(2)],
+        MANY,
+        MANY[:, :2],
+        {"batch_size": 260, "optimizer": Momentum()},
+    ),
+    "sparse": (
+        [Dense(9), TanH(), Dense(2)],
+        scipy.sparse.csr_matrix(MANY * (MANY > 1)),
+        MANY[:, :2],
+        {"batch_size": 400},
+    ),
+    "images": (
+        [Reshape((3, 7, 1)), Conv2D(4, 2), ReLU(), MaxPool2D(2), Flatten(), Dense(3), SoftMax()],
+        MANY,
+        MANY_CLASSES,
+        {**CROSS_ENTROPY, "batch_size": 310},
     ),
 }
 CONVOLVED = (
@@ -138,7 +163,7 @@ VALIDATED = (
     {**CROSS_ENTROPY, "early_stopping": True, "validation_data": (NARROW[:17], CLASSES[:17]), "max_iter": 9},
 )
 # Those of which each tells something else of a program of one network.
-OWN = "classes", "weights", "layers of their own", "images", "clipped", "many rows", "few rows", "rows one by one"
+OWN = "classes", "weights", "layers of their own", "images", "clipped", "few rows", "rows one by one"
 SCHEDULES = {"staged": None, "one group": 1, "three groups": 3, "five groups": 5}
 
 
@@ -217,10 +242,10 @@ def results_of(case, device, dtype="float64", schedule=None):
         return [*model.state.weights, *flat(model.state.optimizer_states), *told]
 
 
-def check_schedules(case, device, cpu, gpu_tile, dtype="float64"):
+def check_schedules(case, device, cpu, gpu_tile, dtype="float64", units=24):
     """Compare every schedule with the CPU's kernels, and bitwise with each other."""
     expected = results_of(case, cpu, dtype)
-    gpu_tile(units=8)
+    gpu_tile(units)
     schedules = list(SCHEDULES) if open_device(device).has_fence else ["staged"]
     results = [results_of(case, device, dtype, schedule=schedule) for schedule in schedules]
     assert_close(results[0], expected, TOLERANCE[dtype])
@@ -232,6 +257,26 @@ def check_schedules(case, device, cpu, gpu_tile, dtype="float64"):
 @pytest.mark.parametrize("case", CASES)
 def test_as_the_cpu(case, dtype, float64, cpu, gpu_tile):
     check_schedules(case, float64, cpu, gpu_tile, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", MANY_ROWS)
+def test_many_rows(case, dtype, float64, cpu, gpu_tile, plans, monkeypatch):
+    monkeypatch.setattr(group_tile, "LEAST_ROWS_OF_A_PART", 64)
+    check_schedules(MANY_ROWS[case], float64, cpu, gpu_tile, dtype, units=8)
+    found = [plan.block_rows == 64 and max(plan.stages["parts"]) > 1 for plan in plans]
+    assert any(found) == (case != "images")
+
+
+@pytest.mark.parametrize(("n_layers", "parts"), [(9, True), (10, True), (11, False)])
+def test_parts_leave_room_for_all_stages(n_layers, parts, gpu_tile, float64, plans):
+    """A launch that trains whole epochs has a table of them."""
+    gpu_tile(units=8)
+    layers = [layer for _ in range(n_layers - 1) for layer in (Dense(4), TanH())]
+    train(([*layers, Dense(2)], MANY, MANY[:, :2], {"batch_size": 300, "max_iter": 1}), float64)
+    plan = max(plans, key=lambda plan: len(plan.stages))
+    assert bool(max(plan.stages["parts"]) > 1) == parts
+    assert len(plan.stages) <= MOST_STAGES
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
@@ -350,6 +395,24 @@ def test_a_program_of_many_networks(float64, gpu_tile, programs_pay_after, monke
     plans = programs_pay_after(0.0)
     fits((7, 7, 8))
     assert not plans
+
+
+def test_batches_of_several_sizes_share_launches(float64, gpu_tile, monkeypatch):
+    gpu_tile(units=8)
+    monkeypatch.setattr(together, "are_worth_a_launch", lambda *_: True)
+    made, init = [], together.Cohort.__init__
+
+    def spy(self, *arguments):
+        init(self, *arguments)
+        made.append(len(self.members))
+
+    monkeypatch.setattr(together.Cohort, "__init__", spy)
+    sizes = (5, 20, 53)
+    calls = [functools.partial(train, "one output", float64, batch_size=size) for size in sizes]
+    for (model, _), size in zip(together.run_together(calls), sizes):
+        alone, _ = train("one output", float64, batch_size=size)
+        assert_close(model.state.weights, alone.state.weights, TOLERANCE["float64"])
+    assert made == [3]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

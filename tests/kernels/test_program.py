@@ -69,8 +69,11 @@ GPU = GroupTile(132, has_tensor_cores=True, has_wgmma=True)
 
 @pytest.mark.parametrize(
     ("tile", "build"),
-    [(GPU, "all"), (GPU, "large"), (GroupTile(132, has_tensor_cores=True), "large"), (GPU.for_many(500, 200), "all")],
-    ids=["all", "large", "without wgmma", "whole network"],
+    [
+        *[(GPU, "all"), (GPU, "large"), (GroupTile(132, has_tensor_cores=True), "large")],
+        *[(GPU.for_many(500, 200), "all"), (GPU.for_many(1, 5000), "all")],
+    ],
+    ids=["all", "large", "without wgmma", "whole network", "many rows"],
 )
 def test_files_of_a_program_share_no_name_of_a_function(tile, build):
     """No machine without such a GPU builds these programs with every layer's kernels in them."""

@@ -138,11 +138,27 @@ def test_warps_share_tiles(kernel, shape, tiles, log_slices):
         *[(50, 128, True), (33, 128, False), (140, 64, True), (66, 64, False), (500, 32, False)],
     ],
 )
-def test_a_group_alone_is_better_than_a_few_units_with_few_rows_each(n_networks, batch_size, is_whole):
+def test_products_by_warps_are_for_networks_with_few_units(n_networks, batch_size, is_whole):
     tile = GroupTile(132, has_tensor_cores=True).for_many(n_networks, batch_size)
     assert tile.is_whole_network == is_whole
     assert tile.units == (1 if is_whole else max(1, 132 // n_networks))
     assert not GroupTile(132).for_many(n_networks, batch_size).is_whole_network
+
+
+@pytest.mark.parametrize(
+    ("n_networks", "batch_size", "has_many_rows"),
+    [(1, 0, False), (1, 1055, False), (1, 1056, True), (40, 23, False), (40, 24, True), (500, 200, False)],
+)
+def test_batches_of_many_rows_have_a_program_of_their_own(n_networks, batch_size, has_many_rows):
+    assert GroupTile(132, has_tensor_cores=True).for_many(n_networks, batch_size).has_many_rows == has_many_rows
+
+
+@pytest.mark.parametrize("case", [CASES["digits"], CASES["many"]], ids=["narrow", "wide"])
+def test_several_groups_of_each(case, gpu):
+    """Of fewer networks than half a GPU's units."""
+    found = run_together([functools.partial(trained, case, gpu, seed) for seed in range(40)])
+    history, _ = trained(case, "cpu", 39, "float64")
+    np.testing.assert_allclose(found[39][0].loss, history.loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("outputs", "rows"), [(10, 256), (16, 256), (17, 64)])

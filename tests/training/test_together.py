@@ -277,7 +277,7 @@ def test_memory_budget_makes_several_cohorts(device, monkeypatch):
 
     monkeypatch.setattr(cohort.Cohort, "__init__", spy)
     requests = [request(device, k) for k in range(9)]
-    bytes_of_one = Together()._member_to_train(requests[0], 9)[1].n_bytes
+    bytes_of_one = Together()._member_to_train(requests[0], together.Crowd(9, requests[0].batch_size))[1].n_bytes
     monkeypatch.setenv("SKINTRICATE_MEMORY_LIMIT", str(int(4.5 * bytes_of_one) + X.nbytes))
     check(lambda: [request(device, k) for k in range(9)])
     assert sum(made) == 9

@@ -101,8 +101,8 @@ static inline void apply_gradient(STEP step, STAGE stage, int i, int o, real gra
     else update_weights(step, stage, i, o, gradient);
 }
 
-/* The parts of a batch whose gradients of weights are summed apart. Where batches have many rows, a stage's tiles are those of
- * all parts, one after another, and each has a place of its own for the sums; else each part is a stage. */
+/* The parts of a batch that a stage sums apart, each at a place of its own. Where batches have many rows, its tiles are those of
+ * all parts, one after another; else each part is a stage. */
 #ifdef MANY_ROWS
 static inline int parts_of(STAGE stage) { return LARGER(stage->parts, 1); }
 #else
@@ -120,18 +120,23 @@ static inline int end_of_part(STEP step, STAGE stage, int part) {
     return parts_of(stage) == 1 ? end : SMALLER(end, begin_of_part(stage, part + 1));
 }
 
-/* Vector (i, o) of a part's sum of gradients that is stored, to be added up. */
-static inline void store_gradient(STEP step, STAGE stage, int part, int i, int o, real gradient) {
+/* Vector (i, o) of a part's sum of gradients, which is stored, to be added up. */
+static inline void store_part(STEP step, STAGE stage, int part, int i, int o, real gradient) {
     const int width = padded(stage->outputs);
     global scalar *sums = step->workspace + stage->target + (size_t)part * stage->part_stride;
     if (i < stage->inputs + stage->bias && o < width) store(gradient, sums + (size_t)i * width + o);
 }
-
 /* The same, or the whole sum, which ends in the update. */
-static inline void finish_weights(STEP step, STAGE stage, int part, int i, int o, real gradient,
-                                  Squares *squares) {
-    if (stage->parts) store_gradient(step, stage, part, i, o, gradient);
+static inline void finish_part(STEP step, STAGE stage, int part, int i, int o, real gradient, Squares *squares) {
+    if (stage->parts) store_part(step, stage, part, i, o, gradient);
     else if (i < stage->inputs + stage->bias && o < padded(stage->outputs)) apply_gradient(step, stage, i, o, gradient, squares);
+}
+/* The two of stages that sum one part. */
+static inline void store_gradient(STEP step, STAGE stage, int i, int o, real gradient) {
+    store_part(step, stage, 0, i, o, gradient);
+}
+static inline void finish_weights(STEP step, STAGE stage, int i, int o, real gradient, Squares *squares) {
+    finish_part(step, stage, 0, i, o, gradient, squares);
 }
 
 /* The sums of a tile's squares. */

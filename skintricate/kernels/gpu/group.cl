@@ -8,10 +8,10 @@
 #define ITEM ((int)get_local_id(0))
 #define SYNC_LOCAL barrier(CLK_LOCAL_MEM_FENCE)
 #define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
-/* Rows of a block at most, or where a program is for many rows, of what a product takes of one. Scratch holds what narrow
- * products keep, a chunk of the block and a sum for every work-item and row, and the ring of a wide product, which is a vector
- * a work-item more. */
-#define MOST_BLOCK_ROWS 8
+/* Rows that a narrow product takes at once, which are those of a block but where batches have many. Scratch holds what it
+ * keeps, a chunk of them and a sum for every work-item and row, and the ring of a wide product, which is a vector a work-item
+ * more. */
+#define ROWS_AT_ONCE 8
 #define CHUNK_SCALARS (ITEMS * WIDTH)
 /* Where products are warps', only sums and what warps exchange need it, and blocks have more rows. A whole network takes a
  * vector for each item, since what groups leave is cache. */
@@ -25,9 +25,9 @@
 #ifdef MANY_ROWS
 #define MOST_LOSS_ROWS 64
 #else
-#define MOST_LOSS_ROWS MOST_BLOCK_ROWS
+#define MOST_LOSS_ROWS ROWS_AT_ONCE
 #endif
-#define SCRATCH (CHUNK_SCALARS + ITEMS * (MOST_BLOCK_ROWS + 1) * WIDTH)
+#define SCRATCH (CHUNK_SCALARS + ITEMS * (ROWS_AT_ONCE + 1) * WIDTH)
 #endif
 
 /* What functions take that a CPU and a GPU have in common. In a program of one network its stages are constants. */

@@ -1,5 +1,6 @@
-/* Products of a block of many rows with a small matrix, in a program for batches of many rows: a work-item makes a vector of so
- * many rows by itself, the sum in the order of b's rows, and waits for nobody.
+/* Products of a block of many rows with a small matrix, in a program for training with batches of many: a work-item makes a
+ * vector of so many rows by itself, the sum in the order of b's rows, and waits for nobody. Which way a product takes follows
+ * from the rows of a block; in predictions, where a row's result shall not depend on its block, narrow.cl has but one.
  */
 #define INPUTS_AT_ONCE 8
 #define DEFINE_ALONE(NAME, ROWS)                                                                  \
@@ -38,8 +39,8 @@ FUNCTION void dense_rows(STEP step, STAGE stage, int n0, int count, local scalar
     const global scalar *b = step->parameters + stage->weights;
     const int block_rows = step->run->block_rows, vectors = padded(stage->outputs) / WIDTH;
     if (stage->inputs > 4 * block_rows)
-        for (int r = 0; r < count; r += MOST_BLOCK_ROWS) {
-            narrow_8(step, stage, b, n0 + r, SMALLER(MOST_BLOCK_ROWS, count - r), scratch);
+        for (int r = 0; r < count; r += ROWS_AT_ONCE) {
+            narrow_8(step, stage, b, n0 + r, SMALLER(ROWS_AT_ONCE, count - r), scratch);
             SYNC_LOCAL;
         }
     else if (block_rows / 4 * vectors >= ITEMS / 2) alone_4(step, stage, b, n0, count);

@@ -50,9 +50,9 @@ static inline void narrow_weights(STEP step, STAGE stage, int tile, local scalar
     WeightSums sums = {{0}, 0};
     add_tile_of_weights(step, stage, i0, j0, begin, SMALLER(begin + share, end), &sums);
     join_slices(sums.weights, WARPS, scratch);
-    if (ITEM < 32) FOR_WARP_SUMS(0, sums.weights, i0, j0, if (i < stage->inputs) store_gradient(step, stage, 0, i, o, sum))
+    if (ITEM < 32) FOR_WARP_SUMS(0, sums.weights, i0, j0, if (i < stage->inputs) store_gradient(step, stage, i, o, sum))
     if (!has_bias_too(stage, i0)) return;
     float4 bias[4] = {sums.bias}; /* as many vectors as are joined, the others zero */
     join_slices(bias, WARPS, scratch);
-    if (ITEM < 32) FOR_WARP_BIAS(bias[0], j0, store_gradient(step, stage, 0, stage->inputs, o, sum))
+    if (ITEM < 32) FOR_WARP_BIAS(bias[0], j0, store_gradient(step, stage, stage->inputs, o, sum))
 }

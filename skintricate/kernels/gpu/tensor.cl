@@ -234,5 +234,5 @@ LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
         right[l].end = j0 + column < width ? end - k : 0;
     }
     SUM_TENSOR(begin, end, COPY_COLUMNS, TENSOR_DEPTH * width, tensor_multiply_weights)
-    FOR_LARGE_SUMS((void)y[u], store_gradient(step, stage, 0, r, j, sum))
+    FOR_LARGE_SUMS((void)y[u], store_gradient(step, stage, r, j, sum))
 }

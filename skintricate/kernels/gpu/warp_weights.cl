@@ -152,7 +152,7 @@ INLINED void finish_fragment(STEP step, STAGE stage, int fragment, int i0, int j
     real gradients[UPDATED_AT_ONCE], w[UPDATED_AT_ONCE];
     int at[UPDATED_AT_ONCE];
     if (stage->parts) {
-        FOR_WARP_SUMS(fragment, sums, i0, j0, if (i < stage->inputs) store_gradient(step, stage, 0, i, o, sum))
+        FOR_WARP_SUMS(fragment, sums, i0, j0, if (i < stage->inputs) store_gradient(step, stage, i, o, sum))
         return;
     }
     FOR_WARP_SUMS(fragment, sums, i0, j0, {
@@ -218,7 +218,7 @@ INLINED void warp_weights(STEP step, STAGE stage, int tile, local scalar *scratc
         for (int i = 0; i < SUMS - 4; i++) sums.weights[i] = sums.weights[4 + i];
     }
     if (has_bias_too(stage, i0) && !is_second)
-        FOR_WARP_BIAS(sums.bias, j0, finish_weights(step, stage, 0, stage->inputs, o, sum, &squares))
+        FOR_WARP_BIAS(sums.bias, j0, finish_weights(step, stage, stage->inputs, o, sum, &squares))
     if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 #endif

@@ -285,5 +285,5 @@ LARGE_KERNEL tensor_weights(STEP_ARGUMENTS, int first_stage, int end_stage) {
     const global float *left = step->workspace + stage->packed_left
                                + ((size_t)(r0 / TENSOR_ROWS) * all_chunks + first_chunk) * ENTRY + ITEM / 32 * 256 + ITEM % 32 * 4;
     SUM_CHUNKS_BY_WGMMA(COPY_PACKED, READ_PACKED)
-    FOR_LARGE_SUMS((void)y[u], store_gradient(step, stage, 0, r, j, sum))
+    FOR_LARGE_SUMS((void)y[u], store_gradient(step, stage, r, j, sum))
 }

@@ -42,7 +42,7 @@ static inline void wide_weights(STEP step, STAGE stage, int tile, local scalar *
     const int r0 = tile_of_part % row_tiles * stage->size, j0 = tile_of_part / row_tiles * stage->size;
     Squares squares = {0, 0};
     sum_weights(step, stage, part, r0, j0, scratch);
-    FOR_SUMS(finish_weights(step, stage, part, r, j, sum, &squares));
+    FOR_SUMS(finish_part(step, stage, part, r, j, sum, &squares));
     if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 #endif
@@ -62,7 +62,7 @@ static inline void few_weights(STEP step, STAGE stage, int tile, local scalar *s
             const scalar x = i < stage->inputs ? input_row(step, stage, n, stage->inputs)[i] : (scalar)1;
             sum = MULTIPLY_ADD((real)x, load(dz + (size_t)n * width), sum);
         }
-    finish_weights(step, stage, 0, i, o, sum, &squares);
+    finish_weights(step, stage, i, o, sum, &squares);
     if (!stage->parts) store_squares(step, stage, tile, squares, ITEMS, scratch);
 }
 
