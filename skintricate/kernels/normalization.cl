@@ -183,6 +183,7 @@ FUNCTION void batch_norm_backward_rows(ROW_ARGUMENTS) {
         STATEMENT;                                                                                \
     }
 #define FOR_LANES for (int j = lane; j < end; j += step_of_lane)
+/* What lies behind the last column is no zero: an activation has made it of one. */
 #define INSIDE(x) without_padding(x, columns - j * WIDTH)
 
 /* Mean and inverse deviation of a row over its columns, kept for the way back at `saved`. constants: [epsilon] */
@@ -190,7 +191,7 @@ FUNCTION void layer_norm_forward_rows(ROW_ARGUMENTS) {
     BEGIN_ROWS_OF_PIXELS;
     FOR_SHARED_ROWS({
         real sums = 0;
-        FOR_LANES sums += load_row_of(TENSOR(stage->source), n);
+        FOR_LANES sums += INSIDE(load_row_of(TENSOR(stage->source), n));
         const scalar mean = sum_over_lanes(lane_sum(sums), log_lanes, scratch) / columns;
         sums = 0;
         FOR_LANES {
@@ -235,7 +236,7 @@ FUNCTION void layer_norm_backward_rows(ROW_ARGUMENTS) {
         real gradients = 0;
         real products = 0;
         FOR_LANES {
-            const real gradient = load_row_of(TENSOR(stage->gradient), n) * FACTOR(j);
+            const real gradient = INSIDE(load_row_of(TENSOR(stage->gradient), n) * FACTOR(j));
             gradients += gradient;
             products += gradient * ((load_row_of(TENSOR(stage->value), n) - mean) * spread);
         }
