@@ -36,7 +36,7 @@ END_OF_TILE, END_OF_HALF_A_TILE = 4, 3
 # Rows for each compute unit from which on a batch is taken in blocks of many: with fewer, most units would have none.
 LEAST_ROWS = 8
 # The same, from which on gradients of weights that are not large are summed in parts, which takes a barrier; rows of a
-# part at least, and what a chunk of its sum costs, by the size of its tile, in cycles.
+# part at least, and about what a chunk of its sum costs, by the size of its tile, in cycles.
 LEAST_ROWS_IN_PARTS, LEAST_ROWS_OF_A_PART, CHUNK_CYCLES = 15, 128, {16: 400, 32: 400, 64: 600}
 # Work-items of a group that trains a network by itself: several groups share a compute unit. With so many rows for each
 # of a few units, products by warps are faster there, too.

@@ -183,7 +183,7 @@ FUNCTION void batch_norm_backward_rows(ROW_ARGUMENTS) {
         STATEMENT;                                                                                \
     }
 #define FOR_LANES for (int j = lane; j < end; j += step_of_lane)
-/* What lies behind the last column is no zero: an activation has made it of one. */
+/* What lies behind the last column may be no zero: an activation has made it of one. */
 #define INSIDE(x) without_padding(x, columns - j * WIDTH)
 
 /* Mean and inverse deviation of a row over its columns, kept for the way back at `saved`. constants: [epsilon] */
