@@ -9,6 +9,8 @@
     const int columns = stage->outputs, pixels = stage->pixels;                                   \
     const int first = n0 * pixels, rows = LARGER(count, 0) * pixels
 #define TENSOR(offset) column_of(step, offset, j, columns, pixels)
+/* What lies behind the last column may be no zero, nor finite: an activation has made it of one. */
+#define INSIDE(x) without_padding(x, columns - j * WIDTH)
 
 /* Row k of a matrix of `rows` rows, as weights and sums lie. */
 static inline global scalar *vector_of(global scalar *matrix, int k, int j, int rows, int columns) {
@@ -21,7 +23,7 @@ static inline global scalar *vector_of(global scalar *matrix, int k, int j, int 
 /* Store a block's sums of products and of gradients of column j. */
 #define STORE_SUMS(products, gradients)                                                           \
     if (slice == 0) {                                                                             \
-        store(products, vector_of(BLOCK_SUMS(block), 0, j, 1 + stage->bias, columns));            \
+        store(INSIDE(products), vector_of(BLOCK_SUMS(block), 0, j, 1 + stage->bias, columns));    \
         if (stage->bias) store(gradients, vector_of(BLOCK_SUMS(block), 1, j, 2, columns));        \
     }
 
@@ -168,7 +170,7 @@ FUNCTION void batch_norm_backward_rows(ROW_ARGUMENTS) {
         if (slice < slices)
             for (int n = first + slice; n < first + rows; n += slices) {
                 const real standard = (load_row_of(x, n) - mean) * spread;
-                store_row_of(dx, n, scale * (load_row_of(dy, n) - gradients - standard * products));
+                store_row_of(dx, n, INSIDE(scale * (load_row_of(dy, n) - gradients - standard * products)));
             }
     })
 }
@@ -183,8 +185,6 @@ FUNCTION void batch_norm_backward_rows(ROW_ARGUMENTS) {
         STATEMENT;                                                                                \
     }
 #define FOR_LANES for (int j = lane; j < end; j += step_of_lane)
-/* What lies behind the last column may be no zero: an activation has made it of one. */
-#define INSIDE(x) without_padding(x, columns - j * WIDTH)
 
 /* Mean and inverse deviation of a row over its columns, kept for the way back at `saved`. constants: [epsilon] */
 FUNCTION void layer_norm_forward_rows(ROW_ARGUMENTS) {
@@ -238,7 +238,7 @@ FUNCTION void layer_norm_backward_rows(ROW_ARGUMENTS) {
         FOR_LANES {
             const real gradient = INSIDE(load_row_of(TENSOR(stage->gradient), n) * FACTOR(j));
             gradients += gradient;
-            products += gradient * ((load_row_of(TENSOR(stage->value), n) - mean) * spread);
+            products += gradient * INSIDE((load_row_of(TENSOR(stage->value), n) - mean) * spread);
         }
         const scalar mean_gradient = sum_over_lanes(lane_sum(gradients), log_lanes, scratch) / columns;
         const scalar mean_product = sum_over_lanes(lane_sum(products), log_lanes, scratch) / columns;

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from contracts import check_step
+from contracts import assert_close, check_step, expected_steps, model_with, random_weights
+from reference import Network
 
 from skintricate.layers import (
     AvgPool1D,
@@ -11,6 +12,7 @@ from skintricate.layers import (
     Concatenate,
     Conv1D,
     Dense,
+    Exponential,
     Flatten,
     GlobalAvgPool1D,
     LayerNorm,
@@ -23,6 +25,8 @@ from skintricate.layers import (
     Softplus,
     TanH,
 )
+from skintricate.losses import MeanSquared
+from skintricate.optimizers import Basic
 
 
 def behind(activation):
@@ -57,3 +61,21 @@ def test_behind_an_activation_of_the_features(float64):
     generator = np.random.default_rng(0)
     network = [Sigmoid(), LayerNorm(), Dense(3)]
     check_step(network, generator.normal(size=(19, 5)), generator.normal(size=(19, 3)), float64, tolerance=1e-8)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [[LayerNorm()], [Scale()], [BatchNorm()], [Residual([SoftMax()]), BatchNorm()]],
+    ids=["layer norm", "scale", "batch norm", "batch norm behind softmax"],
+)
+def test_behind_what_is_infinite(layers, float64):
+    """x + exp(x) six times over stays small below -6, and not from zero on. Clipping looks at every gradient."""
+    generator = np.random.default_rng(0)
+    X, Y = generator.normal(size=(19, 6)), generator.normal(size=(19, 3))
+    network = [Dense(5), *(Residual([Exponential()]) for _ in range(6)), *layers, Dense(3)]
+    weights = random_weights(network, 6, 0, 0.1)
+    weights[0][-1] -= 6
+    model = model_with(network, weights, float64, n_features=6)
+    model.fit(X, Y, optimizer=Basic(1.0, clip_norm=1e6), batch_size=19, max_iter=1, shuffle=False)
+    steps = expected_steps(Network(network, MeanSquared()), weights, X, Y)
+    assert_close(model.state.weights, [w - step for w, step in zip(weights, steps)], 1e-8)
