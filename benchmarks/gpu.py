@@ -66,7 +66,6 @@ def main():
     arguments.only = arguments.only.split(",")
     if unknown := set(arguments.only) - set(NAMES):
         parser.error(f"--only names {', '.join(sorted(unknown))}; choose of {', '.join(NAMES)}")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves the GPU's memory to the others
     started, failures = time.perf_counter(), []
     for wish in arguments.device.split(","):
         with Place(wish) as place:
@@ -86,6 +85,7 @@ class Place:
     """
 
     def __init__(self, wish):
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves the GPU's memory to the others
         self.wish, self.device = wish, open_device(wish)
         info = self.device.info
         number = info.index if info.kind == "gpu" else 0
@@ -175,11 +175,12 @@ def training(case, place, arguments, failures):
     rows = []
     for precision in case.precisions:
         makers = peers(case, precision, place, X, y)
-        error = attempt(OURS, loss_error, case, precision, place, X[:n], y[:n], expected)
+        has_program = case.name not in LARGE
+        error = attempt(OURS, loss_error, case, precision, place, X[:n], y[:n], expected, has_program)
         right = error is not None and error <= TOLERANCE[precision]
         if right:
             mine = {OURS: functools.partial(ours, case, precision, place, X, y)}
-            if case.name not in LARGE:
+            if has_program:
                 mine[FIRST] = functools.partial(ours, case, precision, place, X, y, has_program=False)
             makers = mine | makers
         measured = take_turns(makers, arguments.rounds)
@@ -230,9 +231,9 @@ def our_models(case, place, X, y, has_program=True):
     return Contender(fit, case.steps * MODELS * epochs_of_a_lap)
 
 
-def loss_error(case, precision, place, X, y, expected):
+def loss_error(case, precision, place, X, y, expected, has_program):
     """Return the largest relative error of our losses."""
-    with own_programs(case.name not in LARGE):
+    with own_programs(has_program):
         losses = contenders.our_model(case, len(expected), place.wish, precision)(X, y).history_.loss
     return np.abs(losses / expected - 1).max()
 

@@ -11,11 +11,9 @@ of three epochs are compared with NumPy's in float64 first.
 
 import argparse
 import functools
-import os
 
 import contenders
 import gpu
-import numpy as np
 import reference
 from cases import Case
 from report import machine, table
@@ -40,7 +38,6 @@ def main():
     parser.add_argument("--only", help="comma-separated numbers of networks, from 0 on")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     numbers = range(len(SHAPES)) if arguments.only is None else map(int, arguments.only.split(","))
     rows = []
     with gpu.Place(arguments.device) as place:
@@ -57,12 +54,11 @@ def case_of(sizes, batch, activation="relu"):
 
 
 def row_of(case, place, arguments):
-    """Return the row of a case: its time in us a step, and how many times as long others take."""
+    """Return the row of a case: times in us a step, of others in brackets how many times ours."""
     X, y = case.data(argparse.Namespace(mnist=None))
     n = min(len(X), max(2 * case.batch, LEAST_SAMPLES))
     expected = reference.losses(case, contenders.our_first_weights(case), X[:n], y[:n], 3)
-    with gpu.own_programs(False):
-        losses = contenders.our_model(case, len(expected), place.wish)(X[:n], y[:n]).history_.loss
+    error = gpu.loss_error(case, "highest", place, X[:n], y[:n], expected, has_program=False)
     makers = {gpu.OURS: functools.partial(gpu.ours, case, "highest", place, X, y, has_program=False)}
     makers |= {name: make for name, make in gpu.peers(case, "highest", place, X, y).items() if name in PEERS}
     if place.device.is_cpu:
@@ -71,10 +67,8 @@ def row_of(case, place, arguments):
         )
     else:
         makers.pop("torch", None)
-    measured = gpu.take_turns(makers, arguments.rounds)
-    ours = measured[gpu.OURS].median
-    others = [f"{measured[name].median / ours:.2f}" if name in measured else "-" for name in PEERS]
-    return [case.label.strip(), f"{ours:.1f}", f"{np.abs(losses / expected - 1).max():.0e}", *others]
+    texts = gpu.cells(gpu.take_turns(makers, arguments.rounds))
+    return [case.label.strip(), texts[gpu.OURS], f"{error:.0e}", *(texts.get(name, "-") for name in PEERS)]
 
 
 if __name__ == "__main__":

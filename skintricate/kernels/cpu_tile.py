@@ -47,6 +47,8 @@ class Tile:
     parts: int = 1
 
     family, rows_kernel = "cpu", "rows"
+    # Stages of a launch that trains whole epochs: it reads their table where it lies.
+    most_stages = math.inf
     local_size = 1
     has_tensor_cores = is_large_batch = False
     # Products of weights' gradients whose tiles end in the update.
@@ -90,9 +92,6 @@ class Tile:
     def layout(self):
         """The layout of matrices that this tile walks."""
         return Layout(self.width, self.width * self.columns)
-
-    # Stages of a launch that trains whole epochs: it reads their table where it lies.
-    most_stages = math.inf
 
     def for_many(self, n_networks, batch_size):
         """Return the tile that cuts stages for one of so many networks at once."""

@@ -75,6 +75,10 @@ class FitOptions:
         """Whether somebody on the host wants to see the weights after every epoch."""
         return bool(self.metrics) or any(callback.synchronous for callback in self.callbacks)
 
+    def batch_rows(self, data):
+        """Return the rows of a batch: all of the data's where they are fewer."""
+        return min(self.batch_size, len(data))
+
     def halting_on_device(self, data, dtype):
         """Return the halting condition's instructions for a device; () where there is none the device knows."""
         condition = self.halting_condition

@@ -75,12 +75,14 @@ class Lowering(StageWriter):
         if linked:
             layers = layers[:-1]
         steps, y = self._emit_forward(layers)
-        self.n_validation_stages = 0 if self._scored is None else len(self._stages) + 1
         self.plan.output = output = self._flat(y)
+        n_validation = 0 if self._scored is None else len(self._stages) + 1
         takes_blocks = self._tile.family == "gpu" or self._weight_bytes() <= CACHED_WEIGHTS
         if self.training:
             self.backward(steps, self.reshaped_back(y, output, self._emit_loss(output, linked)))
-            self._updates.emit(self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1)
+            parts = self._tile.parts_of(self.plan.batch_size, self.plan.weights) if takes_blocks else 1
+            room = math.inf if self.plan.is_large else self._tile.most_stages - len(self._stages) - n_validation
+            self._updates.emit(parts, room)
         self.pack_weights()
         if self._scored is not None:
             self._emit_validation()

@@ -30,7 +30,7 @@ def lower_training(network, data, program, options, validation, is_sparse=False,
     return lower(
         network,
         data.n_features,
-        share.size(min(options.batch_size, len(data))),
+        share.size(options.batch_rows(data)),
         program,
         loss=options.loss,
         optimizer=options.optimizer,
@@ -43,10 +43,15 @@ def lower_training(network, data, program, options, validation, is_sparse=False,
 
 def _program_of_training(device, dtype, network, data, options, is_sparse=False, share=WHOLE):
     """Return the program that trains a network on a device."""
-    rows = share.size(min(options.batch_size, len(data)))
-    precision = options.precision
     return program_for(
-        device, dtype, network, options.loss, options.optimizer, precision, batch_size=rows, is_sparse=is_sparse
+        device,
+        dtype,
+        network,
+        options.loss,
+        options.optimizer,
+        options.precision,
+        batch_size=share.size(options.batch_rows(data)),
+        is_sparse=is_sparse,
     )
 
 
@@ -58,8 +63,7 @@ def devices_of_training(devices, dtype, network, data, options):
     """
     first = devices[0]
     equal = [d for d in devices if (d.info.name, d.info.runtime) == (first.info.name, first.info.runtime)]
-    batch_size = min(options.batch_size, len(data))
-    if len(equal) == 1 or batch_size < len(equal) or stays_sparse(network, data.X):
+    if len(equal) == 1 or options.batch_rows(data) < len(equal) or stays_sparse(network, data.X):
         return devices[:1]
     program = _program_of_training(first, dtype, network, data, options)
     try:

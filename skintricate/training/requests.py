@@ -21,7 +21,7 @@ class FitRequest:
     @property
     def batch_size(self):
         """The rows of a batch."""
-        return min(self.options.batch_size, len(self.data))
+        return self.options.batch_rows(self.data)
 
 
 @dataclass

@@ -66,7 +66,7 @@ class SplitTrainer:
 
     def __init__(self, devices, dtype, programs, plans, state, data, options):
         shares = [Share(number, len(devices)) for number in range(len(devices))]
-        batch_size = min(options.batch_size, len(data))
+        batch_size = options.batch_rows(data)
         self._steps = -(-len(data) // batch_size)
         self._parts = [
             _Part(*each, dtype, state, data, options, self._steps, batch_size)

@@ -41,7 +41,7 @@ class StageWriter:
         self._packed, self._weights_to_pack = {}, []
         self._nodes = list(walk(self.layers, self._input_shape))
         self._positions = _stream_numbers(self._nodes, len(self.layers))
-        self.plan, self.n_validation_stages = Plan(batch_size), 0
+        self.plan = Plan(batch_size)
         self._place_parameters(n_states)
         has_images = any(len(node.input_shape) > 1 for node in self._nodes)
         self._tile = self._tile.for_products(batch_size, self._weights_of_products(is_sparse), has_images)
@@ -140,10 +140,6 @@ class StageWriter:
     def updates_in(self, product, **fields):
         """Say whether the kernel of a product of weights' gradients makes the update, too."""
         return product in self._tile.updating and self._tile.updates_in(self.cut(product, **fields).get("size"))
-
-    def has_room_for(self, n_stages):
-        """Say whether the launch that trains whole epochs can have so many more stages, if there will be one."""
-        return self.plan.is_large or len(self._stages) + n_stages + self.n_validation_stages <= self._tile.most_stages
 
     def joins_parts(self, product, **fields):
         """Say whether a stage of a product of weights' gradients makes the sums of all parts of the batch."""

@@ -70,13 +70,13 @@ class WeightUpdates:
         """Ask for the update of weights by sums of gradients, so many one after another from ``source``."""
         self._wanted.append(_Update(weights, (0.0, 0.0), source=source, parts=parts))
 
-    def emit(self, parts):
-        """Emit gradients and updates, with the batch cut into at most so many parts."""
+    def emit(self, parts, room):
+        """Emit gradients and updates, the batch cut into at most so many parts, if there is room for as many stages."""
         if not self._wanted:
             return
         self._cut_into_parts(parts)
         lowering, clip = self._lowering, self._optimizer.clip_norm
-        if not self._parts_pay() or not lowering.has_room_for(self._n_stages()):
+        if not self._parts_pay() or self._n_stages() > room:
             self._cut_into_parts(1)
         n_tiles = sum(self._weight_tiles(update) for update in self._wanted)
         norms = lowering.reserve(n_tiles + 1) if clip is not None else -1

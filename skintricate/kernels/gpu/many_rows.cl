@@ -1,6 +1,6 @@
 /* Products of a block of many rows with a small matrix, in a program for training with batches of many: a work-item makes a
  * vector of so many rows by itself, the sum in the order of b's rows, and waits for nobody. Which way a product takes follows
- * from the rows of a block; in predictions, where a row's result shall not depend on its block, narrow.cl has but one.
+ * from the rows of a block; in predictions, where a row's result shall not depend on its block, few_rows.cl has one order.
  */
 #define INPUTS_AT_ONCE 8
 #define DEFINE_ALONE(NAME, ROWS)                                                                  \
